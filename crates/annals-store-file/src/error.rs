@@ -1,0 +1,52 @@
+//! Errors of opening a data directory, named after who must act.
+
+use std::io;
+
+use annals_store::{Damage, RecoverError};
+use thiserror::Error;
+
+/// Why a data directory can not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file system failed: the operator has to look at it.
+    #[error("the data directory can not be read or written: {0}")]
+    Io(#[from] io::Error),
+    /// Another process writes here.
+    #[error("another process has the data directory open; stop it, or give this one its own --data-dir")]
+    Locked,
+    /// There is no log here.
+    #[error("this is not an Annals data directory: it has no FORMAT file")]
+    NoData,
+    /// The directory holds other things, or `FORMAT` is gone or unreadable.
+    #[error("the directory is not empty and is not an Annals data directory; give another one, or restore its FORMAT file")]
+    NotOurs,
+    /// A newer Annals wrote it.
+    #[error("the data has format {found}, this build knows formats up to {known}; use a newer build")]
+    NewerFormat {
+        /// The version found.
+        found: u32,
+        /// The newest version that this build reads.
+        known: u32,
+    },
+    /// A log's manifest can not be read.
+    #[error("the manifest {name} is damaged: {what}")]
+    Manifest {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Durable events are damaged: an integrity failure.
+    #[error("integrity failure: {0}")]
+    Damaged(#[from] Damage),
+}
+
+impl From<OpenError> for RecoverError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(error) => Self::Io(error),
+            OpenError::Damaged(damage) => Self::Damaged(damage),
+            other => Self::Io(io::Error::other(other)),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The embedded storage engine: one directory, one shared journal, packed segments for each log.
+//!
+//! The life of an event here: its sealed batch becomes a frame behind the journal's last frame, written with its group
+//! and made durable by one sync ([`FileJournal`], the commit point); readers see it at once ([`FileLog`]). When the journal
+//! file is full, [`Maintenance`] copies the frame unchanged into a segment of its log, reads it back, re-hashes it, and only
+//! then removes the journal file. After a crash the directory is loaded and mended: complete frames are kept, what lies
+//! behind them is moved to `quarantine/`, and damage to anything that was durable is an integrity failure.
+//!
+//! [`inspect`] reads a directory by the same loading, without its lock and without changing anything, also beside a live
+//! writer. File formats: docs/format.md.
+//!
+//! Deliberately absent: sealing, hashing of new events, HTTP, async.
+
+pub mod disk;
+mod error;
+pub mod frame;
+mod head;
+mod inspect;
+mod journal;
+mod journal_file;
+mod layout;
+mod load;
+mod maintain;
+mod mend;
+mod open;
+mod segment;
+mod shared;
+mod view;
+mod window;
+
+pub use error::OpenError;
+pub use inspect::{Inspection, inspect, inspect_on};
+pub use journal::FileJournal;
+pub use layout::Manifest;
+pub use maintain::Maintenance;
+pub use open::{Opened, open, open_on};
+pub use shared::Options;
+pub use view::FileLog;

@@ -1,0 +1,118 @@
+//! Recovery's writing half: what a crash left is put in order before anything new is written.
+//!
+//! Order, each step durable before the next: names of files that a crash may have left unsynced; residue copied to
+//! quarantine, then zeroed in the journal; frames that were complete but not known to be durable written again, since
+//! after a failed sync they may be readable and yet not be on the disk; the head record. Crashing anywhere in between and
+//! starting again does the same once more.
+
+use std::io;
+
+use annals_store::Recovery;
+
+use crate::disk::{Disk, join, read_exact_at, write_small};
+use crate::head::{self, HeadRecord};
+use crate::layout::{self, JOURNAL_DIR, LOGS_DIR, QUARANTINE_DIR, segments_dir};
+use crate::load::{Loaded, Residue};
+
+const BLOCK_BYTES: usize = 1024 * 1024;
+
+/// Puts the directory in order. On return everything in `loaded` is durable and nothing lies behind its last frame.
+pub(crate) fn mend(disk: &dyn Disk, loaded: &mut Loaded) -> io::Result<Recovery> {
+    let mut recovery = Recovery::default();
+    sync_names(disk, loaded)?;
+    remove_leftovers(disk, loaded, &mut recovery)?;
+    if let Some(residue) = loaded.residue.take() {
+        recovery.quarantined.push(quarantine(disk, loaded, &residue)?);
+        erase(loaded, &residue)?;
+    }
+    rewrite_unproven(loaded, &mut recovery)?;
+    write_head(disk, loaded, &mut recovery)?;
+    Ok(recovery)
+}
+
+fn sync_names(disk: &dyn Disk, loaded: &Loaded) -> io::Result<()> {
+    for dir in ["", JOURNAL_DIR, LOGS_DIR, QUARANTINE_DIR] {
+        disk.sync_dir(dir)?;
+    }
+    for log in &loaded.logs {
+        disk.sync_dir(&segments_dir(log.manifest.log_id()))?;
+    }
+    Ok(())
+}
+
+/// Temporary files of work that was cut off: they were never part of the log.
+fn remove_leftovers(disk: &dyn Disk, loaded: &Loaded, recovery: &mut Recovery) -> io::Result<()> {
+    let mut dirs = vec![String::new(), JOURNAL_DIR.to_owned(), QUARANTINE_DIR.to_owned()];
+    dirs.extend(loaded.logs.iter().map(|log| segments_dir(log.manifest.log_id())));
+    for dir in dirs {
+        for name in disk.list(&dir)?.iter().filter(|name| name.ends_with(".tmp")) {
+            let path = join(&dir, name);
+            disk.remove(&path)?;
+            recovery.notes.push(format!("removed the unfinished file {path}"));
+        }
+    }
+    Ok(())
+}
+
+/// Copies residue aside. Its name says where it lay, and with its checksum it is the same however often this is repeated.
+fn quarantine(disk: &dyn Disk, loaded: &Loaded, residue: &Residue) -> io::Result<String> {
+    let journal = &loaded.files[residue.file];
+    let len = usize::try_from(residue.to - residue.from).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    read_exact_at(&*journal.file, &mut bytes, residue.from)?;
+    let crc = crc32c::crc32c(&bytes);
+    let name = format!("journal-{:020}-at-{}-{crc:08x}.bin", journal.number, residue.from);
+    write_small(disk, QUARANTINE_DIR, &name, &bytes)?;
+    Ok(format!("{QUARANTINE_DIR}/{name} ({len} bytes: {})", residue.fault))
+}
+
+fn erase(loaded: &Loaded, residue: &Residue) -> io::Result<()> {
+    let journal = &loaded.files[residue.file];
+    let zeros = vec![0; BLOCK_BYTES];
+    let mut at = residue.from;
+    while at < residue.to {
+        let take = usize::try_from(residue.to - at).map_or(BLOCK_BYTES, |rest| rest.min(BLOCK_BYTES));
+        journal.file.write_at(&zeros[..take], at)?;
+        at += take as u64;
+    }
+    journal.file.sync_data()
+}
+
+fn rewrite_unproven(loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {
+    let unproven = std::mem::take(&mut loaded.unproven);
+    let Some((mut current, ..)) = unproven.first().copied() else { return Ok(()) };
+    for (file, offset, len) in unproven {
+        let journal = &loaded.files[file];
+        let mut bytes = vec![0; len];
+        read_exact_at(&*journal.file, &mut bytes, offset)?;
+        journal.file.write_at(&bytes, offset)?;
+        if file != current {
+            loaded.files[current].file.sync_data()?;
+            current = file;
+        }
+        recovery.rewritten_batches += 1;
+    }
+    loaded.files[current].file.sync_data()
+}
+
+fn write_head(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {
+    let Some(newest) = loaded.slots.newest else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the head record can not be read"));
+    };
+    if loaded.slots.damaged > 0 {
+        recovery.notes.push("one slot of the head record was damaged, as a crash while writing it leaves it".to_owned());
+    }
+    if newest.frame == loaded.last_frame && loaded.slots.damaged == 0 {
+        return Ok(());
+    }
+    let record = HeadRecord {
+        generation: newest.generation + 1,
+        frame: loaded.last_frame,
+        header_digest: loaded.last_header_digest,
+    };
+    let file = disk.open_write(layout::HEAD_FILE)?;
+    head::write(&*file, &record)?;
+    loaded.slots.newest = Some(record);
+    loaded.known_durable = loaded.last_frame;
+    Ok(())
+}

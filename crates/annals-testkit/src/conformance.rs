@@ -1,0 +1,72 @@
+//! The conformance suite: what every storage engine has to do, whatever it is made of.
+//!
+//! An engine's tests implement [`EngineUnderTest`] and call [`run_all`]. The suite knows only the contract of
+//! `annals-store`; faults of an engine's own medium (torn writes, lost syncs) are its own tests' business.
+//!
+//! Invariants: each case gets a fresh, empty engine; after each case the naive oracle audits the whole log, before and
+//! after a reopen, and it must still be what the case committed.
+
+mod cases;
+mod model;
+
+use std::sync::Arc;
+use std::thread;
+
+use annals_core::chain::LogId;
+use annals_store::{Journal, ReadLog};
+
+pub use cases::{CASES, Case};
+use model::Subject;
+
+/// One storage engine with one log, in a fresh place of its own (a temporary directory, a schema, memory).
+pub trait EngineUnderTest {
+    /// Opens the engine for the first time; it has one log, without events.
+    fn open(&mut self) -> Opened;
+
+    /// As when the process dies: nothing is closed in order, then a new process opens the engine.
+    fn crash_and_reopen(&mut self, opened: Opened) -> Opened;
+
+    /// Closes the engine in order (drops `opened`) and opens it again.
+    fn clean_reopen(&mut self, opened: Opened) -> Opened;
+}
+
+/// An open engine. The suite drops every clone of what is in it before it asks for a reopen.
+pub struct Opened {
+    /// The writing half.
+    pub journal: Box<dyn Journal>,
+    /// The only log.
+    pub log: LogId,
+    /// The reading half of that log.
+    pub reader: Arc<dyn ReadLog>,
+}
+
+/// Runs every case on an engine of its own that `factory` makes.
+///
+/// # Panics
+/// When a case fails: on a thread that has the case's name.
+pub fn run_all(factory: impl Fn() -> Box<dyn EngineUnderTest> + Sync) {
+    for case in CASES {
+        run(case, &factory);
+    }
+}
+
+/// Runs one case.
+///
+/// # Panics
+/// As [`run_all`].
+pub fn run(case: &Case, factory: &(impl Fn() -> Box<dyn EngineUnderTest> + Sync)) {
+    // The thread's name is what a panic's message begins with.
+    let body = || {
+        let mut subject = Subject::open(factory());
+        (case.run)(&mut subject);
+        subject.audit();
+        subject.crash_and_reopen();
+        subject.clean_reopen();
+    };
+    let passed = thread::scope(|scope| {
+        let name = format!("conformance: {}", case.name);
+        let thread = thread::Builder::new().name(name).spawn_scoped(scope, body);
+        thread.expect("a thread can be started").join().is_ok()
+    });
+    assert!(passed, "the engine fails the conformance case `{}`", case.name);
+}
