@@ -1,0 +1,5 @@
+//! Integration tests of `annals-core`.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
+
+mod canon;
