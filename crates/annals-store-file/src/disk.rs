@@ -114,7 +114,10 @@ pub(crate) fn read_small(disk: &dyn Disk, name: &str, bytes_max: usize) -> io::R
     let mut bytes = vec![0; bytes_max + 1];
     let read = file.read_at(&mut bytes, 0)?;
     if read > bytes_max {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is larger than {bytes_max} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{name} is larger than {bytes_max} bytes"),
+        ));
     }
     bytes.truncate(read);
     Ok(bytes)
@@ -136,5 +139,9 @@ pub(crate) fn write_small(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8]) 
 
 /// `dir/name`, or `name` in the data directory itself.
 pub(crate) fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+    if dir.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{dir}/{name}")
+    }
 }

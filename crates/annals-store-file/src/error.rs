@@ -18,7 +18,9 @@ pub enum OpenError {
     #[error("this is not an Annals data directory: it has no FORMAT file")]
     NoData,
     /// The directory holds other things, or `FORMAT` is gone or unreadable.
-    #[error("the directory is not empty and is not an Annals data directory; give another one, or restore its FORMAT file")]
+    #[error(
+        "the directory is not empty and is not an Annals data directory; give another one, or restore its FORMAT file"
+    )]
     NotOurs,
     /// A newer Annals wrote it.
     #[error("the data has format {found}, this build knows formats up to {known}; use a newer build")]

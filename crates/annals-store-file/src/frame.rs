@@ -168,7 +168,11 @@ impl FrameHeader {
     /// The log's head after the frame.
     #[must_use]
     pub fn after(&self) -> Head {
-        Head { size: TreeSize(self.last_id().get()), hash: self.last_hash, received_at: self.received_at }
+        Head {
+            size: TreeSize(self.last_id().get()),
+            hash: self.last_hash,
+            received_at: self.received_at,
+        }
     }
 
     /// Reads a header from the start of `bytes`.
@@ -220,7 +224,12 @@ impl FrameHeader {
         let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &MAGIC);
         put(4, &[VERSION, 0]);
-        put(8, &u32::try_from(self.frame_len()).expect("bounded by FRAME_BYTES_MAX").to_le_bytes());
+        put(
+            8,
+            &u32::try_from(self.frame_len())
+                .expect("bounded by FRAME_BYTES_MAX")
+                .to_le_bytes(),
+        );
         put(16, &self.log.0);
         put(32, &self.file.to_le_bytes());
         put(40, &self.number.to_le_bytes());
@@ -253,7 +262,7 @@ impl FrameHeader {
         if table.rows().map(|(len, _)| u64::from(len)).sum::<u64>() != u64::from(self.bodies_len) {
             return Err(FrameFault::Lengths);
         }
-        if table.rows().last().map(|(_, hash)| hash) != Some(self.last_hash) {
+        if table.rows.last_chunk() != Some(&self.last_hash.0) {
             return Err(FrameFault::Lengths);
         }
         Ok(table)
@@ -261,7 +270,15 @@ impl FrameHeader {
 
     /// The rows without any check: for finding out which event a damage hits.
     pub(crate) fn table_unchecked<'a>(&self, bytes: &'a [u8]) -> Table<'a> {
-        Table { rows: bytes.get(self.meta_len as usize..).unwrap_or_default() }
+        Table {
+            rows: bytes.get(self.meta_len as usize..).unwrap_or_default(),
+        }
+    }
+
+    /// Body length and hash of the event at `index`, from a frame that was decoded before.
+    pub(crate) fn row(&self, frame: &[u8], index: u32) -> (u32, EventHash) {
+        let at = HEADER_LEN + self.meta_len as usize + index as usize * ROW_LEN;
+        (u32_at(frame, at), EventHash(array_at(frame, at + 4)))
     }
 
     /// Checks the bodies against their checksum.
@@ -269,7 +286,11 @@ impl FrameHeader {
     /// # Errors
     /// [`FrameFault::BodiesChecksum`].
     pub fn check_bodies(&self, bodies: &[u8]) -> Result<(), FrameFault> {
-        if crc32c::crc32c(bodies) == self.bodies_crc { Ok(()) } else { Err(FrameFault::BodiesChecksum) }
+        if crc32c::crc32c(bodies) == self.bodies_crc {
+            Ok(())
+        } else {
+            Err(FrameFault::BodiesChecksum)
+        }
     }
 }
 
@@ -279,10 +300,12 @@ pub struct Table<'a> {
     rows: &'a [u8],
 }
 
-impl Table<'_> {
+impl<'a> Table<'a> {
     /// Body length in bytes and hash of each event, in order.
-    pub fn rows(&self) -> impl Iterator<Item = (u32, EventHash)> {
-        self.rows.chunks_exact(ROW_LEN).map(|row| (u32_at(row, 0), EventHash(array_at(row, 4))))
+    pub fn rows(self) -> impl Iterator<Item = (u32, EventHash)> + use<'a> {
+        self.rows
+            .chunks_exact(ROW_LEN)
+            .map(|row| (u32_at(row, 0), EventHash(array_at(row, 4))))
     }
 }
 
@@ -312,7 +335,11 @@ impl<'a> Frame<'a> {
         if bytes[bodies_end..].iter().any(|byte| *byte != 0) {
             return Err(FrameFault::BodiesChecksum);
         }
-        Ok(Self { header, table, bodies })
+        Ok(Self {
+            header,
+            table,
+            bodies,
+        })
     }
 
     /// The events: body and stored hash, in order.
@@ -339,7 +366,9 @@ fn check_metadata(mut meta: &[u8]) -> Result<(), FrameFault> {
         if tag & 0x8000 == 0 {
             return Err(FrameFault::Metadata(tag));
         }
-        meta = meta.get(6 + u32_at(meta, 2) as usize..).ok_or(FrameFault::Lengths)?;
+        meta = meta
+            .get(6 + u32_at(meta, 2) as usize..)
+            .ok_or(FrameFault::Lengths)?;
     }
     Ok(())
 }

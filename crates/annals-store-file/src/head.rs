@@ -42,7 +42,11 @@ pub(crate) struct HeadSlots {
 
 impl HeadRecord {
     /// The record of a journal without frames.
-    pub(crate) const FIRST: Self = Self { generation: 0, frame: 0, header_digest: [0; 32] };
+    pub(crate) const FIRST: Self = Self {
+        generation: 0,
+        frame: 0,
+        header_digest: [0; 32],
+    };
 
     /// The digest that a record keeps of a frame's header bytes.
     pub(crate) fn digest(header: &[u8]) -> [u8; 32] {
@@ -91,12 +95,17 @@ pub(crate) fn create(disk: &dyn Disk) -> io::Result<()> {
 /// Reads both slots. A missing file reads as two damaged slots.
 pub(crate) fn read(disk: &dyn Disk) -> io::Result<HeadSlots> {
     let bytes = match read_small(disk, HEAD_FILE, FILE_LEN) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Vec::new(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            Vec::new()
+        }
         read => read?,
     };
     let records = [0, SLOT_STRIDE].map(|at| bytes.get(at..).and_then(HeadRecord::decode));
     let damaged = records.iter().map(|record| u32::from(record.is_none())).sum();
-    let newest = records.into_iter().flatten().max_by_key(|record| record.generation);
+    let newest = records
+        .into_iter()
+        .flatten()
+        .max_by_key(|record| record.generation);
     Ok(HeadSlots { newest, damaged })
 }
 

@@ -48,15 +48,30 @@ pub fn inspect_on(disk: &dyn Disk) -> Result<Inspection, OpenError> {
     let manifest = default_manifest(&loaded.logs)?;
     let residue = loaded.residue.map(|residue| {
         let name = loaded.files[residue.file].name();
-        format!("{} bytes behind the last complete frame ({name} at byte {}): {}", residue.to - residue.from, residue.from, residue.fault)
+        format!(
+            "{} bytes behind the last complete frame ({name} at byte {}): {}",
+            residue.to - residue.from,
+            residue.from,
+            residue.fault
+        )
     });
     let mut notes = Vec::new();
     if loaded.slots.damaged > 0 {
-        notes.push("one slot of the head record is damaged, as a crash while writing it leaves it".to_owned());
+        notes
+            .push("one slot of the head record is damaged, as a crash while writing it leaves it".to_owned());
     }
-    let at = loaded.logs.iter().position(|log| log.manifest == manifest).unwrap_or(0);
+    let at = loaded
+        .logs
+        .iter()
+        .position(|log| log.manifest == manifest)
+        .unwrap_or(0);
     let log = Arc::new(FileLog::from(loaded.logs.swap_remove(at)));
-    Ok(Inspection { log, manifest, residue, notes })
+    Ok(Inspection {
+        log,
+        manifest,
+        residue,
+        notes,
+    })
 }
 
 fn load_settled(disk: &dyn Disk) -> Result<Loaded, OpenError> {

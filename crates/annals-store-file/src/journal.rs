@@ -47,20 +47,39 @@ struct Writer {
 
 impl FileJournal {
     /// A journal over what `loaded` found and `mend` put in order.
-    pub(crate) fn start(shared: Arc<Shared>, loaded: Loaded, lock: Option<std::fs::File>) -> io::Result<Self> {
-        let mut journal = Self { shared, state: State::NeedsRecovery, buffer: Vec::new(), _lock: lock };
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        loaded: Loaded,
+        lock: Option<std::fs::File>,
+    ) -> io::Result<Self> {
+        let mut journal = Self {
+            shared,
+            state: State::NeedsRecovery,
+            buffer: Vec::new(),
+            _lock: lock,
+        };
         journal.adopt(loaded)?;
         Ok(journal)
     }
 
     fn adopt(&mut self, mut loaded: Loaded) -> io::Result<()> {
-        let head = loaded.slots.newest.ok_or_else(|| io::Error::other("the head record can not be read"))?;
+        let head = loaded
+            .slots
+            .newest
+            .ok_or_else(|| io::Error::other("the head record can not be read"))?;
         let mut after = loaded.files.split_off(loaded.active + 1);
-        let active = loaded.files.pop().ok_or_else(|| io::Error::other("the journal has no file"))?;
+        let active = loaded
+            .files
+            .pop()
+            .ok_or_else(|| io::Error::other("the journal has no file"))?;
         let mut files = self.shared.files();
         files.next_number = active.number + 1;
         files.closed = loaded.files.into();
-        files.prepared = if after.is_empty() { None } else { Some(after.remove(0)) };
+        files.prepared = if after.is_empty() {
+            None
+        } else {
+            Some(after.remove(0))
+        };
         drop(files);
         self.shared.wake();
         self.state = State::Ready(Writer {
@@ -90,14 +109,21 @@ impl Journal for FileJournal {
         check_heads(&self.shared, group)?;
         let len: usize = group.iter().map(|part| frame::frame_len(part.batch)).sum();
         if len > FRAME_BYTES_MAX {
-            return Err(CommitError::TooLarge { bytes: len as u64, bytes_max: FRAME_BYTES_MAX as u64 });
+            return Err(CommitError::TooLarge {
+                bytes: len as u64,
+                bytes_max: FRAME_BYTES_MAX as u64,
+            });
         }
         if writer.offset + len as u64 > writer.active.len {
             writer.rotate(&self.shared, len as u64)?;
         }
         let headers = writer.frame(group, &mut self.buffer);
         let offset = writer.offset;
-        let written = writer.active.file.write_at(&self.buffer, offset).and_then(|()| writer.active.file.sync_data());
+        let written = writer
+            .active
+            .file
+            .write_at(&self.buffer, offset)
+            .and_then(|()| writer.active.file.sync_data());
         if let Err(error) = written {
             self.state = State::NeedsRecovery;
             return Err(CommitError::Unknown(error));
@@ -107,7 +133,9 @@ impl Journal for FileJournal {
     }
 
     fn settle(&mut self) -> Result<(), SettleError> {
-        let State::Ready(writer) = &mut self.state else { return Ok(()) };
+        let State::Ready(writer) = &mut self.state else {
+            return Ok(());
+        };
         if let Err(error) = writer.settle() {
             self.state = State::NeedsRecovery;
             return Err(SettleError(error));
@@ -148,10 +176,21 @@ fn check_heads(shared: &Shared, group: &[LogBatch<'_>]) -> Result<(), CommitErro
         let earlier = group[..at].iter().rev().find(|other| other.log == part.log);
         let found = match earlier {
             Some(other) => other.batch.after(),
-            None => shared.logs.get(&part.log).ok_or(CommitError::NoSuchLog(part.log))?.view().head,
+            None => {
+                shared
+                    .logs
+                    .get(&part.log)
+                    .ok_or(CommitError::NoSuchLog(part.log))?
+                    .view()
+                    .head
+            }
         };
         if found != *part.batch.before() {
-            return Err(CommitError::Conflict { log: part.log, expected: *part.batch.before(), found });
+            return Err(CommitError::Conflict {
+                log: part.log,
+                expected: *part.batch.before(),
+                found,
+            });
         }
     }
     Ok(())
@@ -163,10 +202,18 @@ impl Writer {
         buffer.clear();
         let mut headers = Vec::with_capacity(group.len());
         for (part, number) in group.iter().zip(self.last_frame + 1..) {
-            let place = Place { log: part.log, file: self.active.number, number, durable_through: self.last_frame };
+            let place = Place {
+                log: part.log,
+                file: self.active.number,
+                number,
+                durable_through: self.last_frame,
+            };
             let at = buffer.len();
             frame::encode(part.batch, &place, buffer);
-            headers.push((FrameHeader::decode(&buffer[at..]).expect("a frame just encoded"), at));
+            headers.push((
+                FrameHeader::decode(&buffer[at..]).expect("a frame just encoded"),
+                at,
+            ));
         }
         headers
     }
@@ -177,7 +224,12 @@ impl Writer {
             self.last_frame = header.number;
             self.last_header_digest = HeadRecord::digest(&buffer[*at..*at + HEADER_LEN]);
             if let Some(log) = shared.logs.get(&header.log) {
-                log.publish(header, self.active.number, &self.active.file, self.offset + *at as u64);
+                log.publish(
+                    header,
+                    self.active.number,
+                    &self.active.file,
+                    self.offset + *at as u64,
+                );
             }
         }
         self.offset += buffer.len() as u64;
@@ -188,7 +240,10 @@ impl Writer {
         let files_max = shared.options.backlog_files_max;
         let files = shared.files().closed.len() + 1;
         if files > files_max {
-            return Err(CommitError::Backlog { files: files - 1, files_max });
+            return Err(CommitError::Backlog {
+                files: files - 1,
+                files_max,
+            });
         }
         let next = next_file(shared, FRAMES_START + need).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CommitError::NoSpace(error),

@@ -48,13 +48,26 @@ impl JournalFile {
         file.sync_data()?;
         disk.rename(PREPARING, &journal_file_name(number))?;
         disk.sync_dir(JOURNAL_DIR)?;
-        Ok(Self { number, file, len: len.max(FRAMES_START) })
+        Ok(Self {
+            number,
+            file,
+            len: len.max(FRAMES_START),
+        })
     }
 
     /// Opens the file `number`; `None` when its header page is not exactly what this directory wrote.
-    pub(crate) fn open(disk: &dyn Disk, directory: Uuid, number: u64, write: bool) -> io::Result<Option<Self>> {
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        directory: Uuid,
+        number: u64,
+        write: bool,
+    ) -> io::Result<Option<Self>> {
         let name = journal_file_name(number);
-        let file = if write { disk.open_write(&name)? } else { disk.open_read(&name)? };
+        let file = if write {
+            disk.open_write(&name)?
+        } else {
+            disk.open_read(&name)?
+        };
         let len = file.size()?;
         let mut page = vec![0; HEADER_PAGE];
         match read_exact_at(&*file, &mut page, 0) {
@@ -66,7 +79,10 @@ impl JournalFile {
 
     /// Walks the frames from the first one on.
     pub(crate) fn walk(&self) -> Walk {
-        Walk { window: Window::new(Arc::clone(&self.file), self.len), offset: FRAMES_START }
+        Walk {
+            window: Window::new(Arc::clone(&self.file), self.len),
+            offset: FRAMES_START,
+        }
     }
 
     /// End of the last byte that is not zero at or after `from`, `None` when there is none.
@@ -115,9 +131,17 @@ pub(crate) struct Walk {
 /// What lies at the walk's position.
 pub(crate) enum Step {
     /// A frame whose checksums are right.
-    Frame { offset: u64, header: FrameHeader, header_bytes: [u8; HEADER_LEN] },
+    Frame {
+        offset: u64,
+        header: FrameHeader,
+        header_bytes: [u8; HEADER_LEN],
+    },
     /// No frame: the file's frames end here, one way or another.
-    End { offset: u64, fault: FrameFault, header: Option<FrameHeader> },
+    End {
+        offset: u64,
+        fault: FrameFault,
+        header: Option<FrameHeader>,
+    },
 }
 
 impl Walk {
@@ -125,16 +149,32 @@ impl Walk {
         let offset = self.offset;
         let header = match FrameHeader::decode(self.window.at(offset, HEADER_LEN)?) {
             Ok(header) => header,
-            Err(fault) => return Ok(Step::End { offset, fault, header: None }),
+            Err(fault) => {
+                return Ok(Step::End {
+                    offset,
+                    fault,
+                    header: None,
+                });
+            }
         };
         let bytes = self.window.at(offset, header.frame_len())?;
         match Frame::decode(bytes) {
             Ok(_) => {
-                let header_bytes = bytes[..HEADER_LEN].try_into().expect("a frame starts with a header");
+                let header_bytes = bytes[..HEADER_LEN]
+                    .try_into()
+                    .expect("a frame starts with a header");
                 self.offset += header.frame_len() as u64;
-                Ok(Step::Frame { offset, header, header_bytes })
+                Ok(Step::Frame {
+                    offset,
+                    header,
+                    header_bytes,
+                })
             }
-            Err(fault) => Ok(Step::End { offset, fault, header: Some(header) }),
+            Err(fault) => Ok(Step::End {
+                offset,
+                fault,
+                header: Some(header),
+            }),
         }
     }
 

@@ -80,7 +80,14 @@ impl Manifest {
     }
 
     fn digest(&self) -> String {
-        let Self { format, name, uuid, origin, created_at, sha256: _ } = self;
+        let Self {
+            format,
+            name,
+            uuid,
+            origin,
+            created_at,
+            sha256: _,
+        } = self;
         let text = format!("{format}\n{name}\n{uuid}\n{origin}\n{created_at}\n");
         EventHash::of(text.as_bytes()).to_string()
     }
@@ -128,12 +135,22 @@ pub(crate) fn read_format(disk: &dyn Disk) -> Result<Option<Format>, OpenError> 
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix("annals-data "));
-    let version: u32 = version.and_then(|digits| digits.parse().ok()).ok_or(OpenError::NotOurs)?;
+    let version: u32 = version
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(OpenError::NotOurs)?;
     if version > FORMAT_VERSION {
-        return Err(OpenError::NewerFormat { found: version, known: FORMAT_VERSION });
+        return Err(OpenError::NewerFormat {
+            found: version,
+            known: FORMAT_VERSION,
+        });
     }
-    let directory = lines.next().and_then(|line| line.strip_prefix("uuid ")).and_then(|uuid| uuid.parse().ok());
-    let format = directory.map(|directory| Format { directory }).ok_or(OpenError::NotOurs)?;
+    let directory = lines
+        .next()
+        .and_then(|line| line.strip_prefix("uuid "))
+        .and_then(|uuid| uuid.parse().ok());
+    let format = directory
+        .map(|directory| Format { directory })
+        .ok_or(OpenError::NotOurs)?;
     if text != format.text() {
         return Err(OpenError::NotOurs);
     }
@@ -154,16 +171,27 @@ pub(crate) fn read_manifests(disk: &dyn Disk) -> Result<Vec<Manifest>, OpenError
         }
         let name = format!("{LOGS_DIR}/{entry}/{MANIFEST_FILE}");
         let bytes = read_small(disk, &name, SMALL_FILE_BYTES_MAX)?;
-        let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|error| OpenError::Manifest { name: name.clone(), what: error.to_string() })?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| OpenError::Manifest {
+            name: name.clone(),
+            what: error.to_string(),
+        })?;
         if manifest.format > FORMAT_VERSION {
-            return Err(OpenError::NewerFormat { found: manifest.format, known: FORMAT_VERSION });
+            return Err(OpenError::NewerFormat {
+                found: manifest.format,
+                known: FORMAT_VERSION,
+            });
         }
         if manifest.uuid.to_string() != entry {
-            return Err(OpenError::Manifest { name, what: format!("it names another log, {}", manifest.uuid) });
+            return Err(OpenError::Manifest {
+                name,
+                what: format!("it names another log, {}", manifest.uuid),
+            });
         }
         if manifest.sha256 != manifest.digest() || bytes != manifest.text()? {
-            return Err(OpenError::Manifest { name, what: "it does not match its checksum".to_owned() });
+            return Err(OpenError::Manifest {
+                name,
+                what: "it does not match its checksum".to_owned(),
+            });
         }
         manifests.push(manifest);
     }

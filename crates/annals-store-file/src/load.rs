@@ -95,7 +95,10 @@ struct OpenedJournal {
 }
 
 fn open_journal(disk: &dyn Disk, directory: Uuid, access: Access) -> Result<OpenedJournal, OpenError> {
-    let mut opened = OpenedJournal { files: Vec::new(), damaged: None };
+    let mut opened = OpenedJournal {
+        files: Vec::new(),
+        damaged: None,
+    };
     for number in numbered(disk, JOURNAL_DIR, ".journal")? {
         match JournalFile::open(disk, directory, number, access == Access::Write) {
             Ok(Some(file)) => opened.files.push(file),
@@ -121,7 +124,12 @@ struct Loader {
 }
 
 impl Loader {
-    fn new(disk: &dyn Disk, directory: Uuid, slots: HeadSlots, journal: OpenedJournal) -> Result<Self, OpenError> {
+    fn new(
+        disk: &dyn Disk,
+        directory: Uuid,
+        slots: HeadSlots,
+        journal: OpenedJournal,
+    ) -> Result<Self, OpenError> {
         // Surfaces an unreadable directory as what it is, before anything is concluded from its being empty.
         disk.list(JOURNAL_DIR)?;
         let newest = slots.newest.map_or(0, |record| record.frame);
@@ -138,7 +146,14 @@ impl Loader {
             residue: None,
             slots,
         };
-        Ok(Self { loaded, by_id: HashMap::new(), damaged_file: journal.damaged, next: None, packed_through: 0, walked: Vec::new() })
+        Ok(Self {
+            loaded,
+            by_id: HashMap::new(),
+            damaged_file: journal.damaged,
+            next: None,
+            packed_through: 0,
+            walked: Vec::new(),
+        })
     }
 
     fn load_segments(&mut self, disk: &dyn Disk, manifest: Manifest) -> Result<(), OpenError> {
@@ -149,8 +164,16 @@ impl Loader {
             let first = EventId::new(number).unwrap_or(EventId::FIRST);
             let (footer, part) = segment::open(disk, log, first)?;
             if footer.first != head.size.next() || footer.prev_hash != head.hash {
-                let what = format!("the segment follows event {}, the one before it ends elsewhere", first.get() - 1);
-                return Err(Damage { event: head.size.next(), place: part.name.to_string(), what }.into());
+                let what = format!(
+                    "the segment follows event {}, the one before it ends elsewhere",
+                    first.get() - 1
+                );
+                return Err(Damage {
+                    event: head.size.next(),
+                    place: part.name.to_string(),
+                    what,
+                }
+                .into());
             }
             head = footer.after;
             self.packed_through = self.packed_through.max(footer.last_frame);
@@ -158,7 +181,12 @@ impl Loader {
             parts.push(part);
         }
         self.by_id.insert(log, self.loaded.logs.len());
-        self.loaded.logs.push(LoadedLog { manifest, head, packed: head, parts });
+        self.loaded.logs.push(LoadedLog {
+            manifest,
+            head,
+            packed: head,
+            parts,
+        });
         Ok(())
     }
 
@@ -169,7 +197,11 @@ impl Loader {
             let mut walk = self.loaded.files[index].walk();
             loop {
                 match walk.next()? {
-                    Step::Frame { offset, header, header_bytes } => {
+                    Step::Frame {
+                        offset,
+                        header,
+                        header_bytes,
+                    } => {
                         let digest = HeadRecord::digest(&header_bytes);
                         if self.contradicts_head_record(&header, &digest) {
                             let event = first_damaged(&header, walk.bytes(offset, header.frame_len())?);
@@ -179,7 +211,11 @@ impl Loader {
                         }
                         self.take(index, offset, &header, digest)?;
                     }
-                    Step::End { offset, fault, header } => {
+                    Step::End {
+                        offset,
+                        fault,
+                        header,
+                    } => {
                         if !self.end_of_file(index, offset, fault, header, &mut walk)? {
                             return Ok(());
                         }
@@ -193,7 +229,13 @@ impl Loader {
 
     fn check_file_numbers(&self) -> Result<(), OpenError> {
         if let Some(number) = self.damaged_file {
-            return Err(self.damage(&journal_file_name(number), 0, "the journal file's header is damaged").into());
+            return Err(self
+                .damage(
+                    &journal_file_name(number),
+                    0,
+                    "the journal file's header is damaged",
+                )
+                .into());
         }
         if self.loaded.files.is_empty() {
             return Err(self.damage(JOURNAL_DIR, 0, "the journal has no file").into());
@@ -209,12 +251,22 @@ impl Loader {
 
     /// True when the head record names this frame and another header.
     fn contradicts_head_record(&self, header: &FrameHeader, digest: &[u8; 32]) -> bool {
-        let record = self.loaded.slots.newest.filter(|record| record.frame == header.number);
+        let record = self
+            .loaded
+            .slots
+            .newest
+            .filter(|record| record.frame == header.number);
         record.is_some_and(|record| record.header_digest != *digest)
     }
 
     /// Takes a frame whose checksums are right: it must be the one that belongs here.
-    fn take(&mut self, index: usize, offset: u64, header: &FrameHeader, digest: [u8; 32]) -> Result<(), OpenError> {
+    fn take(
+        &mut self,
+        index: usize,
+        offset: u64,
+        header: &FrameHeader,
+        digest: [u8; 32],
+    ) -> Result<(), OpenError> {
         let file = self.loaded.files[index].clone();
         let name = file.name();
         let in_sequence = match self.next {
@@ -223,19 +275,34 @@ impl Loader {
             None => header.number <= self.packed_through + 1,
         };
         if !in_sequence || header.file != file.number {
-            return Err(self.damage(&name, offset, "the frame is not the one that belongs here").into());
+            return Err(self
+                .damage(&name, offset, "the frame is not the one that belongs here")
+                .into());
         }
         let Some(log) = self.by_id.get(&header.log).map(|at| &mut self.loaded.logs[*at]) else {
-            return Err(self.damage(&name, offset, "the frame belongs to a log that has no manifest").into());
+            return Err(self
+                .damage(&name, offset, "the frame belongs to a log that has no manifest")
+                .into());
         };
         if !log.head.size.contains(header.last_id()) {
             if header.first_id != log.head.size.next() || header.prev_hash != log.head.hash {
                 let what = "the frame does not follow the log's last event";
-                return Err(Damage { event: log.head.size.next(), place: place(&name, offset), what: what.into() }.into());
+                return Err(Damage {
+                    event: log.head.size.next(),
+                    place: place(&name, offset),
+                    what: what.into(),
+                }
+                .into());
             }
             match log.parts.last_mut() {
                 Some(part) if part.journal == Some(file.number) => part.extend(header, offset),
-                _ => log.parts.push(Part::starting(file.number, name.into(), Arc::clone(&file.file), header, offset)),
+                _ => log.parts.push(Part::starting(
+                    file.number,
+                    name.into(),
+                    Arc::clone(&file.file),
+                    header,
+                    offset,
+                )),
             }
             log.head = header.after();
         }
@@ -245,7 +312,8 @@ impl Loader {
         self.loaded.last_header_digest = digest;
         self.loaded.active = index;
         self.loaded.active_end = offset + header.frame_len() as u64;
-        self.walked.push((header.number, index, offset, header.frame_len()));
+        self.walked
+            .push((header.number, index, offset, header.frame_len()));
         Ok(())
     }
 
@@ -263,7 +331,10 @@ impl Loader {
             return Ok(true);
         };
         if let FrameFault::Version(_) | FrameFault::Metadata(_) = fault {
-            return Err(OpenError::Io(io::Error::other(format!("{} at byte {offset}: {fault}", file.name()))));
+            return Err(OpenError::Io(io::Error::other(format!(
+                "{} at byte {offset}: {fault}",
+                file.name()
+            ))));
         }
         let expected = self.next.unwrap_or(self.packed_through + 1);
         if self.proven_durable(index, offset, expected)? {
@@ -271,9 +342,19 @@ impl Loader {
                 Some(header) => first_damaged(&header, walk.bytes(offset, header.frame_len())?),
                 None => self.next_event(),
             };
-            return Err(Damage { event, place: place(&file.name(), offset), what: fault.to_string() }.into());
+            return Err(Damage {
+                event,
+                place: place(&file.name(), offset),
+                what: fault.to_string(),
+            }
+            .into());
         }
-        self.loaded.residue = Some(Residue { file: index, from: offset, to, fault });
+        self.loaded.residue = Some(Residue {
+            file: index,
+            from: offset,
+            to,
+            fault,
+        });
         self.loaded.active = index;
         self.loaded.active_end = offset;
         Ok(false)
@@ -285,12 +366,16 @@ impl Loader {
             return Ok(true);
         }
         let rest = &self.loaded.files[index..];
-        for (file, from) in rest.iter().zip(std::iter::once(offset).chain(std::iter::repeat(0))) {
+        for (file, from) in rest
+            .iter()
+            .zip(std::iter::once(offset).chain(std::iter::repeat(0)))
+        {
             let headers = file.headers_after(from)?;
             // A later file is begun only when the one before it is durable to its end.
             let later = file.number != rest[0].number;
             let proves = |header: &FrameHeader| {
-                header.file == file.number && (header.durable_through >= expected || (later && header.number > expected))
+                header.file == file.number
+                    && (header.durable_through >= expected || (later && header.number > expected))
             };
             if headers.iter().any(proves) {
                 return Ok(true);
@@ -301,7 +386,13 @@ impl Loader {
 
     fn finish(mut self) -> Result<Loaded, OpenError> {
         let Some(record) = self.loaded.slots.newest else {
-            return Err(self.damage(layout::HEAD_FILE, 0, "neither slot of the head record can be read").into());
+            return Err(self
+                .damage(
+                    layout::HEAD_FILE,
+                    0,
+                    "neither slot of the head record can be read",
+                )
+                .into());
         };
         if self.loaded.known_durable > self.loaded.last_frame {
             let what = format!(
@@ -316,16 +407,25 @@ impl Loader {
         }
         let known = self.loaded.known_durable;
         let unproven = self.walked.iter().filter(|(number, ..)| *number > known);
-        self.loaded.unproven = unproven.map(|(_, file, offset, len)| (*file, *offset, *len)).collect();
+        self.loaded.unproven = unproven
+            .map(|(_, file, offset, len)| (*file, *offset, *len))
+            .collect();
         Ok(self.loaded)
     }
 
     /// The first event that is not accounted for.
     fn next_event(&self) -> EventId {
-        self.loaded.logs.first().map_or(EventId::FIRST, |log| log.head.size.next())
+        self.loaded
+            .logs
+            .first()
+            .map_or(EventId::FIRST, |log| log.head.size.next())
     }
 
     fn damage(&self, name: &str, offset: u64, what: &str) -> Damage {
-        Damage { event: self.next_event(), place: place(name, offset), what: what.to_owned() }
+        Damage {
+            event: self.next_event(),
+            place: place(name, offset),
+            what: what.to_owned(),
+        }
     }
 }

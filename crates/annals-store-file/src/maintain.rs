@@ -70,11 +70,19 @@ impl Maintenance {
     fn pack(&self, journal: &JournalFile) -> Result<(), OpenError> {
         for (log, frames) in frames_by_log(journal)? {
             let Some(shown) = self.shared.logs.get(&log) else {
-                return Err(damaged(journal, &frames, "the frame belongs to a log that has no manifest").into());
+                return Err(damaged(
+                    journal,
+                    &frames,
+                    "the frame belongs to a log that has no manifest",
+                )
+                .into());
             };
             // The head in front of this file's frames; frames before it were packed by a run that was cut off.
             let packed = shown.view().packed;
-            let waiting: Vec<_> = frames.into_iter().filter(|(header, _)| !packed.size.contains(header.last_id())).collect();
+            let waiting: Vec<_> = frames
+                .into_iter()
+                .filter(|(header, _)| !packed.size.contains(header.last_id()))
+                .collect();
             if waiting.is_empty() {
                 continue;
             }
@@ -102,10 +110,18 @@ fn frames_by_log(journal: &JournalFile) -> Result<Vec<(LogId, Frames)>, OpenErro
             Step::End { offset, .. } => {
                 // A full file was durable to its end: whatever is written behind its frames is a frame gone bad.
                 if journal.last_written(offset)?.is_some() {
-                    let event = logs.last().and_then(|(_, frames)| frames.last()).map(|(header, _)| header.last_id().plus(1));
+                    let event = logs
+                        .last()
+                        .and_then(|(_, frames)| frames.last())
+                        .map(|(header, _)| header.last_id().plus(1));
                     let event = event.unwrap_or(EventId::FIRST);
                     let what = "a frame of a full journal file is damaged".to_owned();
-                    return Err(Damage { event, place: place(&journal.name(), offset), what }.into());
+                    return Err(Damage {
+                        event,
+                        place: place(&journal.name(), offset),
+                        what,
+                    }
+                    .into());
                 }
                 return Ok(logs);
             }
@@ -114,6 +130,12 @@ fn frames_by_log(journal: &JournalFile) -> Result<Vec<(LogId, Frames)>, OpenErro
 }
 
 fn damaged(journal: &JournalFile, frames: &Frames, what: &str) -> Damage {
-    let (event, offset) = frames.first().map_or((EventId::FIRST, 0), |(header, at)| (header.first_id, *at));
-    Damage { event, place: place(&journal.name(), offset), what: what.to_owned() }
+    let (event, offset) = frames
+        .first()
+        .map_or((EventId::FIRST, 0), |(header, at)| (header.first_id, *at));
+    Damage {
+        event,
+        place: place(&journal.name(), offset),
+        what: what.to_owned(),
+    }
 }

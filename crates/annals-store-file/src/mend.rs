@@ -63,7 +63,10 @@ fn quarantine(disk: &dyn Disk, loaded: &Loaded, residue: &Residue) -> io::Result
     let crc = crc32c::crc32c(&bytes);
     let name = format!("journal-{:020}-at-{}-{crc:08x}.bin", journal.number, residue.from);
     write_small(disk, QUARANTINE_DIR, &name, &bytes)?;
-    Ok(format!("{QUARANTINE_DIR}/{name} ({len} bytes: {})", residue.fault))
+    Ok(format!(
+        "{QUARANTINE_DIR}/{name} ({len} bytes: {})",
+        residue.fault
+    ))
 }
 
 fn erase(loaded: &Loaded, residue: &Residue) -> io::Result<()> {
@@ -80,7 +83,9 @@ fn erase(loaded: &Loaded, residue: &Residue) -> io::Result<()> {
 
 fn rewrite_unproven(loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {
     let unproven = std::mem::take(&mut loaded.unproven);
-    let Some((mut current, ..)) = unproven.first().copied() else { return Ok(()) };
+    let Some((mut current, ..)) = unproven.first().copied() else {
+        return Ok(());
+    };
     for (file, offset, len) in unproven {
         let journal = &loaded.files[file];
         let mut bytes = vec![0; len];
@@ -97,10 +102,15 @@ fn rewrite_unproven(loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<
 
 fn write_head(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {
     let Some(newest) = loaded.slots.newest else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the head record can not be read"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the head record can not be read",
+        ));
     };
     if loaded.slots.damaged > 0 {
-        recovery.notes.push("one slot of the head record was damaged, as a crash while writing it leaves it".to_owned());
+        recovery.notes.push(
+            "one slot of the head record was damaged, as a crash while writing it leaves it".to_owned(),
+        );
     }
     if newest.frame == loaded.last_frame && loaded.slots.damaged == 0 {
         return Ok(());

@@ -62,7 +62,11 @@ pub fn open(root: &Path, options: Options) -> Result<Opened, OpenError> {
     if layout::read_format(&*disk)?.is_none() {
         check_empty(&*disk)?;
     }
-    let lock = File::options().create(true).truncate(false).write(true).open(root.join(layout::LOCK_FILE))?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(root.join(layout::LOCK_FILE))?;
     match lock.try_lock() {
         Ok(()) => open_locked(disk, options, Some(lock)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked),
@@ -95,20 +99,36 @@ fn open_locked(disk: Arc<dyn Disk>, options: Options, lock: Option<File>) -> Res
     let log = Arc::clone(&logs[&manifest.log_id()]);
     let shared = Arc::new(Shared::new(disk, options, loaded.directory, logs));
     let journal = FileJournal::start(Arc::clone(&shared), loaded, lock)?;
-    Ok(Opened { journal, maintenance: Maintenance::new(shared), log, manifest, recovery })
+    Ok(Opened {
+        journal,
+        maintenance: Maintenance::new(shared),
+        log,
+        manifest,
+        recovery,
+    })
 }
 
 pub(crate) fn default_manifest(logs: &[load::LoadedLog]) -> Result<Manifest, OpenError> {
     let default = logs.iter().find(|log| log.manifest.name == DEFAULT_LOG);
-    default.map(|log| log.manifest.clone()).ok_or_else(|| OpenError::Manifest {
-        name: LOGS_DIR.to_owned(),
-        what: format!("there is no log named {DEFAULT_LOG}"),
-    })
+    default
+        .map(|log| log.manifest.clone())
+        .ok_or_else(|| OpenError::Manifest {
+            name: LOGS_DIR.to_owned(),
+            what: format!("there is no log named {DEFAULT_LOG}"),
+        })
 }
 
 /// A directory without `FORMAT` may be made into a data directory if it holds nothing, or what a cut-off attempt left.
 fn check_empty(disk: &dyn Disk) -> Result<(), OpenError> {
-    let known = [layout::LOCK_FILE, layout::HEAD_FILE, JOURNAL_DIR, LOGS_DIR, QUARANTINE_DIR, "FORMAT.tmp", "lost+found"];
+    let known = [
+        layout::LOCK_FILE,
+        layout::HEAD_FILE,
+        JOURNAL_DIR,
+        LOGS_DIR,
+        QUARANTINE_DIR,
+        "FORMAT.tmp",
+        "lost+found",
+    ];
     let entries = disk.list("")?;
     if entries.iter().any(|entry| !known.contains(&entry.as_str())) {
         return Err(OpenError::NotOurs);
@@ -118,7 +138,10 @@ fn check_empty(disk: &dyn Disk) -> Result<(), OpenError> {
         for number in layout::numbered(disk, JOURNAL_DIR, ".journal")? {
             let file = disk.open_read(&layout::journal_file_name(number))?;
             let len = file.size()?;
-            if (JournalFile { number, file, len }).last_written(FRAMES_START)?.is_some() {
+            if (JournalFile { number, file, len })
+                .last_written(FRAMES_START)?
+                .is_some()
+            {
                 return Err(OpenError::NotOurs);
             }
         }
@@ -142,7 +165,9 @@ fn make(disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
     if !made.iter().any(|manifest| manifest.name == DEFAULT_LOG) {
         layout::create_log(disk, DEFAULT_LOG, now())?;
     }
-    let format = Format { directory: Uuid::new_v4() };
+    let format = Format {
+        directory: Uuid::new_v4(),
+    };
     head::create(disk)?;
     JournalFile::prepare(disk, format.directory, 1, options.journal_file_bytes)?;
     disk.sync_dir(LOGS_DIR)?;
@@ -162,4 +187,3 @@ impl From<load::LoadedLog> for FileLog {
         Self::new(log.manifest.log_id(), log.head, log.packed, log.parts)
     }
 }
-

@@ -89,13 +89,18 @@ pub(crate) fn open(disk: &dyn Disk, log: LogId, first: EventId) -> Result<(Foote
     let name = segment_name(log, first);
     let file = disk.open_read(&name)?;
     let len = file.size()?;
-    let broken = |offset: u64, what: &str| Damage { event: first, place: place(&name, offset), what: what.to_owned() };
+    let broken = |offset: u64, what: &str| Damage {
+        event: first,
+        place: place(&name, offset),
+        what: what.to_owned(),
+    };
     if len < (START_LEN + FOOTER_LEN) as u64 {
         return Err(broken(0, "the segment is cut off").into());
     }
     let mut footer = [0; FOOTER_LEN];
     read_exact_at(&*file, &mut footer, len - FOOTER_LEN as u64)?;
-    let footer = Footer::decode(&footer).ok_or_else(|| broken(len - FOOTER_LEN as u64, "the segment's footer is damaged"))?;
+    let footer = Footer::decode(&footer)
+        .ok_or_else(|| broken(len - FOOTER_LEN as u64, "the segment's footer is damaged"))?;
     let mut start = [0; START_LEN];
     read_exact_at(&*file, &mut start, 0)?;
     if start != start_of(log) || footer.log != log || footer.first != first {
@@ -103,15 +108,33 @@ pub(crate) fn open(disk: &dyn Disk, log: LogId, first: EventId) -> Result<(Foote
     }
     let index_len = u64::from(footer.index_count) * INDEX_ROW_LEN as u64;
     if footer.index_offset + index_len + FOOTER_LEN as u64 != len || footer.index_offset < START_LEN as u64 {
-        return Err(broken(len - FOOTER_LEN as u64, "the segment's lengths contradict each other").into());
+        return Err(broken(
+            len - FOOTER_LEN as u64,
+            "the segment's lengths contradict each other",
+        )
+        .into());
     }
     let mut rows = vec![0; footer.index_count as usize * INDEX_ROW_LEN];
     read_exact_at(&*file, &mut rows, footer.index_offset)?;
-    let index = decode_index(&rows, footer.index_crc).ok_or_else(|| broken(footer.index_offset, "the segment's index is damaged"))?;
-    let Some(last) = footer.after.size.last().filter(|last| *last >= first && !index.is_empty()) else {
+    let index = decode_index(&rows, footer.index_crc)
+        .ok_or_else(|| broken(footer.index_offset, "the segment's index is damaged"))?;
+    let Some(last) = footer
+        .after
+        .size
+        .last()
+        .filter(|last| *last >= first && !index.is_empty())
+    else {
         return Err(broken(footer.index_offset, "the segment's footer contradicts itself").into());
     };
-    let part = Part { journal: None, name: name.into(), file, first, last, end: footer.index_offset, index };
+    let part = Part {
+        journal: None,
+        name: name.into(),
+        file,
+        first,
+        last,
+        end: footer.index_offset,
+        index,
+    };
     Ok((footer, part))
 }
 
@@ -128,7 +151,11 @@ pub(crate) fn write(
     let name = segment_name(log, first);
     let temporary = format!("{name}.tmp");
     let file = disk.create(&temporary)?;
-    let mut out = Appender { file: &*file, offset: 0, buffer: Vec::with_capacity(COPY_BUFFER_BYTES) };
+    let mut out = Appender {
+        file: &*file,
+        offset: 0,
+        buffer: Vec::with_capacity(COPY_BUFFER_BYTES),
+    };
     out.append(&start_of(log))?;
     let mut index = Vec::new();
     let mut indexed_at = None;
@@ -172,12 +199,22 @@ fn read_back(disk: &dyn Disk, name: &str, footer: &Footer, before: &Head) -> Res
     let mut offset = START_LEN as u64;
     let mut head = *before;
     while offset < footer.index_offset {
-        let broken = |event: EventId, what: String| Damage { event, place: place(name, offset), what };
-        let header = FrameHeader::decode(window.at(offset, HEADER_LEN)?).map_err(|fault| broken(head.size.next(), fault.to_string()))?;
+        let broken = |event: EventId, what: String| Damage {
+            event,
+            place: place(name, offset),
+            what,
+        };
+        let header = FrameHeader::decode(window.at(offset, HEADER_LEN)?)
+            .map_err(|fault| broken(head.size.next(), fault.to_string()))?;
         let bytes = window.at(offset, header.frame_len())?;
-        let frame = Frame::decode(bytes).map_err(|fault| broken(first_damaged(&header, bytes), fault.to_string()))?;
+        let frame =
+            Frame::decode(bytes).map_err(|fault| broken(first_damaged(&header, bytes), fault.to_string()))?;
         if header.log != footer.log || header.first_id != head.size.next() || header.prev_hash != head.hash {
-            return Err(broken(head.size.next(), "the frame does not follow the one before it".to_owned()).into());
+            return Err(broken(
+                head.size.next(),
+                "the frame does not follow the one before it".to_owned(),
+            )
+            .into());
         }
         let mut id = header.first_id;
         for (body, hash) in frame.events() {
@@ -191,7 +228,12 @@ fn read_back(disk: &dyn Disk, name: &str, footer: &Footer, before: &Head) -> Res
     }
     if head != footer.after {
         let what = "the segment does not end where its footer says".to_owned();
-        return Err(Damage { event: head.size.next(), place: place(name, offset), what }.into());
+        return Err(Damage {
+            event: head.size.next(),
+            place: place(name, offset),
+            what,
+        }
+        .into());
     }
     Ok(())
 }
@@ -250,7 +292,11 @@ impl Appender<'_> {
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= COPY_BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= COPY_BUFFER_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -24,7 +24,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { journal_file_bytes: 64 * 1024 * 1024, backlog_files_max: 8 }
+        Self {
+            journal_file_bytes: 64 * 1024 * 1024,
+            backlog_files_max: 8,
+        }
     }
 }
 
@@ -53,7 +56,12 @@ pub(crate) struct Files {
 }
 
 impl Shared {
-    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, directory: Uuid, logs: HashMap<LogId, Arc<FileLog>>) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        directory: Uuid,
+        logs: HashMap<LogId, Arc<FileLog>>,
+    ) -> Self {
         Self {
             disk,
             options,

@@ -10,9 +10,8 @@ use annals_core::chain::{EventId, Head, LogId};
 use annals_core::hash::EventHash;
 use annals_store::{Damage, EventRun, ReadError, ReadLog, RunBuilder};
 
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, read_exact_at};
 use crate::frame::{Frame, FrameFault, FrameHeader, HEADER_LEN};
-use crate::window::Window;
 
 /// Distance between two index entries: what a reader scans at most to find an event's frame.
 pub(crate) const INDEX_STRIDE_BYTES: u64 = 64 * 1024;
@@ -33,7 +32,13 @@ pub(crate) struct Part {
 
 impl Part {
     /// A part of a journal file that starts with the frame at `offset`.
-    pub(crate) fn starting(journal: u64, name: Arc<str>, file: Arc<dyn DiskFile>, header: &FrameHeader, offset: u64) -> Self {
+    pub(crate) fn starting(
+        journal: u64,
+        name: Arc<str>,
+        file: Arc<dyn DiskFile>,
+        header: &FrameHeader,
+        offset: u64,
+    ) -> Self {
         let mut part = Self {
             journal: Some(journal),
             name,
@@ -49,7 +54,11 @@ impl Part {
 
     /// Adds the frame at `offset`, which follows the last one.
     pub(crate) fn extend(&mut self, header: &FrameHeader, offset: u64) {
-        if self.index.last().is_none_or(|(_, indexed)| offset - indexed >= INDEX_STRIDE_BYTES) {
+        if self
+            .index
+            .last()
+            .is_none_or(|(_, indexed)| offset - indexed >= INDEX_STRIDE_BYTES)
+        {
             self.index.push((header.first_id, offset));
         }
         self.last = header.last_id();
@@ -72,7 +81,10 @@ pub(crate) struct View {
 
 impl FileLog {
     pub(crate) fn new(log: LogId, head: Head, packed: Head, parts: Vec<Part>) -> Self {
-        Self { log, view: Mutex::new(View { head, packed, parts }) }
+        Self {
+            log,
+            view: Mutex::new(View { head, packed, parts }),
+        }
     }
 
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
@@ -87,7 +99,8 @@ impl FileLog {
             Some(part) if part.journal == Some(journal) => part.extend(header, offset),
             _ => {
                 let name = crate::layout::journal_file_name(journal).into();
-                view.parts.push(Part::starting(journal, name, Arc::clone(file), header, offset));
+                view.parts
+                    .push(Part::starting(journal, name, Arc::clone(file), header, offset));
             }
         }
         view.head = header.after();
@@ -138,115 +151,210 @@ impl ReadLog for FileLog {
         let Some((part, offset)) = self.locate(from) else {
             return Ok(EventRun::empty(from));
         };
-        let mut reader = PartReader {
+        let reader = PartReader {
             log: self.log,
-            window: Window::new(Arc::clone(&part.file), part.end),
             part,
-            offset,
-            run: RunBuilder::new(from),
             next: from,
             bytes_max,
+            taken_bytes: 0,
+            run: RunBuilder::new(from),
         };
-        while reader.take_frame()? {}
-        Ok(reader.run.finish())
+        reader.read(offset)
     }
 }
 
-/// Reads frames of one part into a run.
+/// Least and most bytes that are read at once. The least covers the distance between two index entries, so that the frame of a
+/// single event is usually found by one read.
+const BLOCK_BYTES_MIN: usize = 128 * 1024;
+const _: () = assert!(BLOCK_BYTES_MIN as u64 >= 2 * INDEX_STRIDE_BYTES);
+const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Reads frames of one part straight into a run's buffer, where the bodies stay.
 struct PartReader {
     log: LogId,
     part: Part,
-    window: Window,
-    offset: u64,
-    run: RunBuilder,
     next: EventId,
     bytes_max: usize,
+    taken_bytes: usize,
+    run: RunBuilder,
+}
+
+/// What became of the frame at the cursor.
+enum Taken {
+    /// All that was wanted of it; this many bytes on, the next one starts.
+    Whole(usize),
+    /// The buffer ends before the frame does; it has this many bytes.
+    NeedsBytes(usize),
+    /// The run is complete.
+    Full,
 }
 
 impl PartReader {
-    /// Takes what is wanted of the frame at the cursor; false when the run is complete.
-    fn take_frame(&mut self) -> Result<bool, ReadError> {
-        if self.offset >= self.part.end {
-            return Ok(false);
+    /// Reads from the frame at `offset` on.
+    fn read(mut self, mut offset: u64) -> Result<EventRun, ReadError> {
+        let mut wanted = self.bytes_max.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+        while offset < self.part.end {
+            self.fill(offset, wanted)?;
+            let mut at = 0;
+            let short = loop {
+                match self.take_frame(at, offset)? {
+                    Taken::Whole(len) => at += len,
+                    Taken::NeedsBytes(len) => break len,
+                    Taken::Full => return Ok(self.run.finish()),
+                }
+            };
+            offset += at as u64;
+            if !self.run.is_empty() || offset >= self.part.end {
+                break;
+            }
+            if at > 0 {
+                continue;
+            }
+            // Not even one frame fits the buffer.
+            let header = self.header(0, offset)?;
+            if self.is_large(&header) && header.last_id() >= self.next && header.log == self.log {
+                self.take_some(&header, offset)?;
+                break;
+            }
+            wanted = short.max(BLOCK_BYTES_MIN);
         }
-        let header = FrameHeader::decode(self.window.at(self.offset, HEADER_LEN)?).map_err(|fault| self.damage(fault))?;
-        let frame_len = header.frame_len();
-        if header.log == self.log && header.last_id() >= self.next {
-            if header.first_id > self.next {
-                return Err(self.damage_at(self.next, "the frame that holds it is missing").into());
-            }
-            let bodies_len = header.bodies_len as usize;
-            if self.run.is_empty() && bodies_len > self.bytes_max.max(1 << 20) {
-                self.take_some(&header)?;
-                return Ok(false);
-            }
-            if !self.run.is_empty() && self.run.bytes_mut().len() + bodies_len > self.bytes_max {
-                return Ok(false);
-            }
-            if !self.take_whole(&header)? {
-                return Ok(false);
-            }
-        }
-        self.offset += frame_len as u64;
-        Ok(true)
+        Ok(self.run.finish())
     }
 
-    /// Takes the events of a frame that is read and checked as a whole; false when the run is full.
-    fn take_whole(&mut self, header: &FrameHeader) -> Result<bool, ReadError> {
-        let bytes = self.window.at(self.offset, header.frame_len())?;
-        let frame = match Frame::decode(bytes) {
-            Ok(frame) => frame,
-            Err(fault) => {
-                let event = first_damaged(header, bytes);
-                return Err(self.damage_at(event, &fault.to_string()).into());
-            }
-        };
-        let mut id = header.first_id;
-        for (body, hash) in frame.events() {
+    /// The next bytes of the part, in the run's buffer from its start.
+    fn fill(&mut self, offset: u64, wanted: usize) -> Result<(), ReadError> {
+        let rest = usize::try_from(self.part.end - offset).unwrap_or(usize::MAX);
+        let bytes = self.run.bytes_mut();
+        bytes.clear();
+        bytes.resize(rest.min(wanted), 0);
+        let read = self.part.file.read_at(bytes, offset)?;
+        bytes.truncate(read);
+        if read < HEADER_LEN {
+            return Err(self.damage(offset, FrameFault::Short).into());
+        }
+        Ok(())
+    }
+
+    /// A large frame is not read as a whole for the sake of a few events.
+    fn is_large(&self, header: &FrameHeader) -> bool {
+        header.bodies_len as usize > self.bytes_max.max(BLOCK_BYTES_MIN)
+    }
+
+    /// The header at `at` of the buffer, which is at `offset` of the file.
+    fn header(&mut self, at: usize, offset: u64) -> Result<FrameHeader, ReadError> {
+        let decoded = FrameHeader::decode(&self.run.bytes_mut()[at..]);
+        decoded.map_err(|fault| self.damage(offset, fault).into())
+    }
+
+    /// Takes what is wanted of the frame at `at` of the buffer.
+    fn take_frame(&mut self, at: usize, base: u64) -> Result<Taken, ReadError> {
+        let offset = base + at as u64;
+        if offset >= self.part.end {
+            return Ok(Taken::NeedsBytes(0));
+        }
+        let buffered = self.run.bytes_mut().len() - at;
+        if buffered < HEADER_LEN {
+            return Ok(Taken::NeedsBytes(HEADER_LEN));
+        }
+        let header = self.header(at, offset)?;
+        let len = header.frame_len();
+        let wanted = header.log == self.log && header.last_id() >= self.next;
+        if wanted && header.first_id > self.next {
+            return Err(self
+                .damage_at(offset, self.next, "the frame that holds it is missing")
+                .into());
+        }
+        if wanted && !self.run.is_empty() && self.taken_bytes + header.bodies_len as usize > self.bytes_max {
+            return Ok(Taken::Full);
+        }
+        if buffered < len {
+            return Ok(Taken::NeedsBytes(len));
+        }
+        if wanted && !self.take_whole(&header, at, offset)? {
+            return Ok(Taken::Full);
+        }
+        Ok(Taken::Whole(len))
+    }
+
+    /// Checks a frame as a whole and marks the events that are wanted; false when the run is full.
+    fn take_whole(&mut self, header: &FrameHeader, at: usize, offset: u64) -> Result<bool, ReadError> {
+        let bytes = &self.run.bytes_mut()[at..];
+        if let Err(fault) = Frame::decode(bytes) {
+            let event = first_damaged(header, bytes);
+            return Err(self.damage_at(offset, event, &fault.to_string()).into());
+        }
+        let (mut id, mut start) = (header.first_id, at + header.bodies_start());
+        for index in 0..header.count {
+            let (len, hash) = header.row(&self.run.bytes_mut()[at..], index);
+            let end = start + len as usize;
             if id >= self.next {
-                if !self.run.is_empty() && self.run.bytes_mut().len() + body.len() > self.bytes_max {
+                if !self.run.is_empty() && self.taken_bytes + len as usize > self.bytes_max {
                     return Ok(false);
                 }
-                self.run.push(body, hash, header.received_at);
+                self.run.mark(start, end, hash, header.received_at);
+                self.taken_bytes += len as usize;
                 self.next = id.plus(1);
             }
-            id = id.plus(1);
+            (id, start) = (id.plus(1), end);
         }
         Ok(true)
     }
 
     /// Takes a few events of a large frame: the table is checked by its checksum, each body by its hash.
-    fn take_some(&mut self, header: &FrameHeader) -> Result<(), ReadError> {
-        let table = self.window.at(self.offset + HEADER_LEN as u64, header.table_len())?;
-        let rows: Vec<(u32, EventHash)> = match header.table(table) {
+    fn take_some(&mut self, header: &FrameHeader, offset: u64) -> Result<(), ReadError> {
+        let mut table = vec![0; header.table_len()];
+        read_exact_at(&*self.part.file, &mut table, offset + HEADER_LEN as u64)?;
+        let rows: Vec<(u32, EventHash)> = match header.table(&table) {
             Ok(table) => table.rows().collect(),
-            Err(fault) => return Err(self.damage(fault).into()),
+            Err(fault) => return Err(self.damage(offset, fault).into()),
         };
         let skip = usize::try_from(self.next.get() - header.first_id.get()).unwrap_or(usize::MAX);
-        let mut at = self.offset + header.bodies_start() as u64;
-        at += rows.iter().take(skip).map(|(len, _)| u64::from(*len)).sum::<u64>();
-        for (len, hash) in rows.into_iter().skip(skip) {
-            let len = len as usize;
-            if !self.run.is_empty() && self.run.bytes_mut().len() + len > self.bytes_max {
-                break;
+        let skipped: u64 = rows.iter().take(skip).map(|(len, _)| u64::from(*len)).sum();
+        let mut total = 0;
+        let fits = |(at, (len, _)): &(usize, &(u32, EventHash))| {
+            total += *len as usize;
+            *at == 0 || total <= self.bytes_max
+        };
+        let wanted: Vec<_> = rows
+            .iter()
+            .skip(skip)
+            .enumerate()
+            .take_while(fits)
+            .map(|(_, row)| *row)
+            .collect();
+        let bytes = self.run.bytes_mut();
+        bytes.clear();
+        bytes.resize(wanted.iter().map(|(len, _)| *len as usize).sum(), 0);
+        read_exact_at(
+            &*self.part.file,
+            bytes,
+            offset + header.bodies_start() as u64 + skipped,
+        )?;
+        let mut start = 0;
+        for (len, hash) in wanted {
+            let end = start + len as usize;
+            if EventHash::of(&self.run.bytes_mut()[start..end]) != hash {
+                return Err(self
+                    .damage_at(offset, self.next, "the body does not match its hash")
+                    .into());
             }
-            let body = self.window.at(at, len)?;
-            if EventHash::of(body) != hash {
-                return Err(self.damage_at(self.next, "the body does not match its hash").into());
-            }
-            self.run.push(body, hash, header.received_at);
+            self.run.mark(start, end, hash, header.received_at);
             self.next = self.next.plus(1);
-            at += len as u64;
+            start = end;
         }
         Ok(())
     }
 
-    fn damage(&self, fault: FrameFault) -> Damage {
-        self.damage_at(self.next, &fault.to_string())
+    fn damage(&self, offset: u64, fault: FrameFault) -> Damage {
+        self.damage_at(offset, self.next, &fault.to_string())
     }
 
-    fn damage_at(&self, event: EventId, what: &str) -> Damage {
-        Damage { event, place: place(&self.part.name, self.offset), what: what.to_owned() }
+    fn damage_at(&self, offset: u64, event: EventId, what: &str) -> Damage {
+        Damage {
+            event,
+            place: place(&self.part.name, offset),
+            what: what.to_owned(),
+        }
     }
 }
 
@@ -263,7 +371,9 @@ pub(crate) fn first_damaged(header: &FrameHeader, bytes: &[u8]) -> EventId {
     let mut start = header.bodies_start();
     let mut id = header.first_id;
     for (len, hash) in table.rows().take(header.count as usize) {
-        let Some(body) = bytes.get(start..start.saturating_add(len as usize)) else { return id };
+        let Some(body) = bytes.get(start..start.saturating_add(len as usize)) else {
+            return id;
+        };
         if EventHash::of(body) != hash {
             return id;
         }

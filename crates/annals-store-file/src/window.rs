@@ -20,7 +20,13 @@ pub(crate) struct Window {
 impl Window {
     /// A window that never reads at or past `end`.
     pub(crate) fn new(file: Arc<dyn DiskFile>, end: u64) -> Self {
-        Self { file, end, start: 0, bytes: Vec::new(), block_bytes: BLOCK_BYTES }
+        Self {
+            file,
+            end,
+            start: 0,
+            bytes: Vec::new(),
+            block_bytes: BLOCK_BYTES,
+        }
     }
 
     /// The bytes at `offset`: `len` of them, or fewer where `end` or the file comes first.
@@ -30,7 +36,8 @@ impl Window {
         if offset < held.start || offset + len as u64 > held.end {
             self.fill(offset, len)?;
         }
-        let from = usize::try_from(offset - self.start).map_or(self.bytes.len(), |from| from.min(self.bytes.len()));
+        let from =
+            usize::try_from(offset - self.start).map_or(self.bytes.len(), |from| from.min(self.bytes.len()));
         let to = (from + len).min(self.bytes.len());
         Ok(&self.bytes[from..to])
     }

@@ -8,13 +8,20 @@ use annals_testkit::conformance::{EngineUnderTest, Opened, run_all};
 use annals_testkit::simdisk::{Loss, SimDisk};
 use tempfile::TempDir;
 
-const OPTIONS: Options = Options { journal_file_bytes: 256 * 1024, backlog_files_max: 1_000 };
+const OPTIONS: Options = Options {
+    journal_file_bytes: 256 * 1024,
+    backlog_files_max: 1_000,
+};
 
 fn opened(opened: annals_store_file::Opened) -> Opened {
     let log = opened.log_id();
     // Packing is part of every case: whatever is full when the case is opened or reopened is packed here.
     while opened.maintenance.step().expect("maintenance works") {}
-    Opened { journal: Box::new(opened.journal), log, reader: opened.log }
+    Opened {
+        journal: Box::new(opened.journal),
+        log,
+        reader: opened.log,
+    }
 }
 
 struct OnFiles(TempDir);

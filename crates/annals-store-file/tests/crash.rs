@@ -33,7 +33,11 @@ fn restart(disk: &SimDisk, after: After) {
 fn calls_of_workload() -> u64 {
     let disk = SimDisk::new();
     let answers = work(&disk, BATCHES);
-    assert_eq!(answers.acknowledged.len() as u64, BATCHES * 3, "without a fault everything is acknowledged");
+    assert_eq!(
+        answers.acknowledged.len() as u64,
+        BATCHES * 3,
+        "without a fault everything is acknowledged"
+    );
     disk.calls()
 }
 
@@ -51,7 +55,10 @@ fn after_fault(call: u64, fault: Fault) -> (SimDisk, Answers) {
 #[test]
 fn every_call_fails_every_way() {
     let calls = calls_of_workload();
-    assert!(calls > 80, "the workload rotates, packs and settles: {calls} calls");
+    assert!(
+        calls > 80,
+        "the workload rotates, packs and settles: {calls} calls"
+    );
     let mut runs = 0;
     for call in 1..=calls {
         for fault in Fault::ALL {
@@ -59,7 +66,8 @@ fn every_call_fails_every_way() {
             for after in AFTERS {
                 let disk = disk.fork();
                 restart(&disk, after);
-                audit(&disk, &answers).unwrap_or_else(|what| panic!("call {call} {fault:?}, then {after:?}: {what}"));
+                audit(&disk, &answers)
+                    .unwrap_or_else(|what| panic!("call {call} {fault:?}, then {after:?}: {what}"));
                 runs += 1;
             }
         }
@@ -87,7 +95,9 @@ fn recovery_is_cut_off_at_every_call() {
                 for loss in [Loss::Everything, Loss::Nothing, Loss::Some(second)] {
                     let disk = disk.fork();
                     disk.power_cycle(loss);
-                    audit(&disk, &answers).unwrap_or_else(|what| panic!("call {call}, recovery's call {second} {fault:?}, {loss:?}: {what}"));
+                    audit(&disk, &answers).unwrap_or_else(|what| {
+                        panic!("call {call}, recovery's call {second} {fault:?}, {loss:?}: {what}")
+                    });
                 }
             }
         }

@@ -12,7 +12,10 @@ use tempfile::TempDir;
 
 use crate::support::id;
 
-const OPTIONS: Options = Options { journal_file_bytes: 64 * 1024, backlog_files_max: 1_000 };
+const OPTIONS: Options = Options {
+    journal_file_bytes: 64 * 1024,
+    backlog_files_max: 1_000,
+};
 const ROUNDS: u64 = 400;
 
 /// Red when: `inspect` reports what it saw once; `load` opens segments before journal files; `pack` removes the journal
@@ -46,7 +49,10 @@ fn the_offline_reader_never_sees_damage_beside_a_live_writer() {
         });
         for round in 0..ROUNDS {
             let sealed = seal(&reader.head(), Micros(0), [&events::batch(5, round)].into_iter());
-            opened.journal.commit(&[LogBatch { log, batch: &sealed }]).expect("commits");
+            opened
+                .journal
+                .commit(&[LogBatch { log, batch: &sealed }])
+                .expect("commits");
             if round % 10 == 0 {
                 opened.journal.settle().expect("settles");
             }
@@ -56,7 +62,10 @@ fn the_offline_reader_never_sees_damage_beside_a_live_writer() {
         inside.join().expect("no panic");
         drop(opened.journal);
     });
-    assert_eq!(chain::audit(&*inspect(dir.path()).unwrap().log).unwrap().events, ROUNDS * 5);
+    assert_eq!(
+        chain::audit(&*inspect(dir.path()).unwrap().log).unwrap().events,
+        ROUNDS * 5
+    );
 }
 
 #[test]
@@ -70,7 +79,11 @@ fn one_writer_at_a_time_and_no_foreign_directory() {
     let foreign = TempDir::new().unwrap();
     std::fs::write(foreign.path().join("thesis.txt"), "mine").unwrap();
     assert!(matches!(open(foreign.path(), OPTIONS), Err(OpenError::NotOurs)));
-    assert_eq!(std::fs::read_dir(foreign.path()).unwrap().count(), 1, "nothing is left behind");
+    assert_eq!(
+        std::fs::read_dir(foreign.path()).unwrap().count(),
+        1,
+        "nothing is left behind"
+    );
     assert!(matches!(inspect(foreign.path()), Err(OpenError::NoData)));
 }
 
@@ -80,10 +93,18 @@ fn newer_formats_are_refused() {
     let dir = TempDir::new().unwrap();
     drop(open(dir.path(), OPTIONS).unwrap());
     let format = dir.path().join("FORMAT");
-    let text = std::fs::read_to_string(&format).unwrap().replace("annals-data 1", "annals-data 2");
+    let text = std::fs::read_to_string(&format)
+        .unwrap()
+        .replace("annals-data 1", "annals-data 2");
     std::fs::write(&format, text).unwrap();
-    assert!(matches!(open(dir.path(), OPTIONS), Err(OpenError::NewerFormat { found: 2, known: 1 })));
-    assert!(matches!(inspect(dir.path()), Err(OpenError::NewerFormat { found: 2, known: 1 })));
+    assert!(matches!(
+        open(dir.path(), OPTIONS),
+        Err(OpenError::NewerFormat { found: 2, known: 1 })
+    ));
+    assert!(matches!(
+        inspect(dir.path()),
+        Err(OpenError::NewerFormat { found: 2, known: 1 })
+    ));
 }
 
 /// Red when: `next_file` makes a file of the usual size whatever is needed.
@@ -92,9 +113,16 @@ fn a_batch_larger_than_a_journal_file_gets_a_file_of_its_own() {
     let dir = TempDir::new().unwrap();
     let mut opened = open(dir.path(), OPTIONS).unwrap();
     let log = opened.log_id();
-    let sealed = seal(&opened.log.head(), Micros(0), [&events::batch(1_000, 1)].into_iter());
+    let sealed = seal(
+        &opened.log.head(),
+        Micros(0),
+        [&events::batch(1_000, 1)].into_iter(),
+    );
     assert!(sealed.bodies().len() > 200_000);
-    opened.journal.commit(&[LogBatch { log, batch: &sealed }]).unwrap();
+    opened
+        .journal
+        .commit(&[LogBatch { log, batch: &sealed }])
+        .unwrap();
     assert_eq!(chain::audit(&*opened.log).unwrap().events, 1_000);
     // A few events out of the middle of a large frame.
     let run = opened.log.read(id(500), 2_000).unwrap();
@@ -105,14 +133,32 @@ fn a_batch_larger_than_a_journal_file_gets_a_file_of_its_own() {
 #[test]
 fn a_backlog_of_unpacked_files_is_bounded() {
     let dir = TempDir::new().unwrap();
-    let mut opened = open(dir.path(), Options { journal_file_bytes: 16 * 1024, backlog_files_max: 2 }).unwrap();
+    let mut opened = open(
+        dir.path(),
+        Options {
+            journal_file_bytes: 16 * 1024,
+            backlog_files_max: 2,
+        },
+    )
+    .unwrap();
     let log = opened.log_id();
     let commit = |opened: &mut annals_store_file::Opened| {
         let sealed = seal(&opened.log.head(), Micros(0), [&events::batch(20, 1)].into_iter());
         opened.journal.commit(&[LogBatch { log, batch: &sealed }])
     };
-    let refused = (0..100).find_map(|_| commit(&mut opened).err()).expect("the journal is bounded");
-    assert!(matches!(refused, annals_store::CommitError::Backlog { files: 2, files_max: 2 }), "{refused}");
+    let refused = (0..100)
+        .find_map(|_| commit(&mut opened).err())
+        .expect("the journal is bounded");
+    assert!(
+        matches!(
+            refused,
+            annals_store::CommitError::Backlog {
+                files: 2,
+                files_max: 2
+            }
+        ),
+        "{refused}"
+    );
     while opened.maintenance.step().unwrap() {}
     commit(&mut opened).expect("after packing there is room");
     chain::audit(&*opened.log).unwrap();

@@ -22,7 +22,11 @@ fn journal_with_torn_group(disk: &SimDisk, groups: &[Vec<u8>]) -> (Vec<u64>, usi
         let sealed: Vec<_> = group
             .iter()
             .map(|events| {
-                let batch = seal(&head, Micros(0), [&events::batch(usize::from(*events), at as u64)].into_iter());
+                let batch = seal(
+                    &head,
+                    Micros(0),
+                    [&events::batch(usize::from(*events), at as u64)].into_iter(),
+                );
                 head = batch.after();
                 batch
             })

@@ -7,13 +7,16 @@ use annals_core::hash::EventHash;
 use annals_core::seal::seal;
 use annals_core::time::Micros;
 use annals_store::{CommitError, Journal, LogBatch, ReadLog};
-use annals_store_file::{Opened, OpenError, Options, inspect_on, open_on};
+use annals_store_file::{OpenError, Opened, Options, inspect_on, open_on};
 use annals_testkit::simdisk::SimDisk;
 use annals_testkit::{chain, events};
 use annals_verify::{Level, Verdict};
 
 /// Small files, so that a short workload rotates and packs.
-pub const OPTIONS: Options = Options { journal_file_bytes: 4096 + 6 * 1024, backlog_files_max: 4 };
+pub const OPTIONS: Options = Options {
+    journal_file_bytes: 4096 + 6 * 1024,
+    backlog_files_max: 4,
+};
 
 /// What the workload knows: hashes of the events that were acknowledged, and those whose outcome it was not told.
 #[derive(Debug, Clone, Default)]
@@ -34,12 +37,18 @@ pub fn open_sim(disk: &SimDisk) -> Result<Opened, OpenError> {
 /// recovers, looks, and goes on.
 pub fn work(disk: &SimDisk, batches: u64) -> Answers {
     let mut answers = Answers::default();
-    let Ok(mut opened) = open_sim(disk) else { return answers };
+    let Ok(mut opened) = open_sim(disk) else {
+        return answers;
+    };
     answers.opened = true;
     let log = opened.log_id();
     for round in 0..batches {
         let head = opened.journal.head(log).expect("the log is there");
-        let sealed = seal(&head, Micros(1_000 * i64::try_from(round).unwrap()), [&events::batch(3, round)].into_iter());
+        let sealed = seal(
+            &head,
+            Micros(1_000 * i64::try_from(round).unwrap()),
+            [&events::batch(3, round)].into_iter(),
+        );
         match opened.journal.commit(&[LogBatch { log, batch: &sealed }]) {
             Ok(()) => answers.acknowledged.extend_from_slice(sealed.hashes()),
             Err(CommitError::Unknown(_)) => {
@@ -69,7 +78,9 @@ pub fn work(disk: &SimDisk, batches: u64) -> Answers {
 
 /// Recovers and finds out what became of the uncertain events.
 fn recover(opened: &mut Opened, answers: &mut Answers) -> bool {
-    let Ok(recovery) = opened.journal.recover() else { return false };
+    let Ok(recovery) = opened.journal.recover() else {
+        return false;
+    };
     answers.quarantined.extend(recovery.quarantined);
     let head = opened.journal.head(opened.log_id()).expect("the log is there");
     if head.size.0 > answers.acknowledged.len() as u64 {
@@ -86,7 +97,10 @@ pub fn audit(disk: &SimDisk, answers: &Answers) -> Result<(), String> {
     let held = hashes(&*opened.log)?;
     let known = answers.acknowledged.len();
     if held.len() < known || held[..known] != answers.acknowledged {
-        return Err(format!("{known} events were acknowledged, {} are there", held.len()));
+        return Err(format!(
+            "{known} events were acknowledged, {} are there",
+            held.len()
+        ));
     }
     let rest = &held[known..];
     if !rest.is_empty() && rest != answers.uncertain {
@@ -103,8 +117,16 @@ pub fn audit_offline(disk: &SimDisk, size: u64) -> Result<(), String> {
     if inspection.residue.is_some() {
         return Err(format!("residue after recovery: {:?}", inspection.residue));
     }
-    match annals_verify::audit(&*inspection.log, None, &annals_verify::Options::new(Level::Full), &|_| {}) {
-        Verdict::Intact { size: TreeSize(found), .. } if found == size => Ok(()),
+    match annals_verify::audit(
+        &*inspection.log,
+        None,
+        &annals_verify::Options::new(Level::Full),
+        &|_| {},
+    ) {
+        Verdict::Intact {
+            size: TreeSize(found),
+            ..
+        } if found == size => Ok(()),
         verdict => Err(format!("the verifier says: {verdict:?}")),
     }
 }
@@ -118,7 +140,11 @@ fn still_works(disk: &SimDisk, held: &[EventHash]) -> Result<(), String> {
     let opened = open_sim(disk).map_err(|error| format!("does not open after a power cut: {error}"))?;
     let now = hashes(&*opened.log)?;
     if now.len() != held.len() + 1 || now[..held.len()] != *held {
-        return Err(format!("{} events became {} after one more and a power cut", held.len(), now.len()));
+        return Err(format!(
+            "{} events became {} after one more and a power cut",
+            held.len(),
+            now.len()
+        ));
     }
     Ok(())
 }

@@ -23,7 +23,12 @@ fn violations(part: &str) -> Vec<String> {
     work(&clean, BATCHES);
     let mut found = Vec::new();
     for call in 1..=clean.calls() {
-        for loss in [Loss::Everything, Loss::Some(call), Loss::Some(call + 1_000), Loss::Nothing] {
+        for loss in [
+            Loss::Everything,
+            Loss::Some(call),
+            Loss::Some(call + 1_000),
+            Loss::Nothing,
+        ] {
             let disk = SimDisk::new();
             disk.ignore_syncs_of(part);
             disk.fail_at(call, Fault::CutBefore);
@@ -40,14 +45,20 @@ fn violations(part: &str) -> Vec<String> {
 #[test]
 fn without_a_file_sync_events_are_lost() {
     for part in FILES {
-        assert!(!violations(part).is_empty(), "no power cut shows that the sync of {part} is needed");
+        assert!(
+            !violations(part).is_empty(),
+            "no power cut shows that the sync of {part} is needed"
+        );
     }
 }
 
 #[test]
 fn without_a_directory_sync_names_are_lost() {
     for part in ["/", "journal/", "logs/", "*.tmp/", "*/segments/"] {
-        assert!(!violations(part).is_empty(), "no power cut shows that the sync of the directory {part} is needed");
+        assert!(
+            !violations(part).is_empty(),
+            "no power cut shows that the sync of the directory {part} is needed"
+        );
     }
 }
 
@@ -73,8 +84,13 @@ fn a_settled_head_survives_a_power_cut() {
     let mut content = disk.content(journal);
     content[4096..].fill(0);
     disk.tamper(journal, content);
-    let Err(error) = open_sim(&disk) else { panic!("a log that lost its only event opens") };
-    assert!(error.to_string().starts_with("integrity failure: event 1:"), "{error}");
+    let Err(error) = open_sim(&disk) else {
+        panic!("a log that lost its only event opens")
+    };
+    assert!(
+        error.to_string().starts_with("integrity failure: event 1:"),
+        "{error}"
+    );
 }
 
 /// What a crash left is not lost by moving it.
@@ -93,7 +109,11 @@ fn residue_survives_in_quarantine() {
     assert_eq!(opened.recovery.quarantined.len(), 1);
     drop(opened);
     disk.power_cycle(Loss::Everything);
-    let kept: Vec<_> = disk.files().into_iter().filter(|name| name.starts_with("quarantine/")).collect();
+    let kept: Vec<_> = disk
+        .files()
+        .into_iter()
+        .filter(|name| name.starts_with("quarantine/"))
+        .collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(disk.content(&kept[0]), vec![0xAB; 100]);
 }

@@ -30,10 +30,19 @@ fn look(disk: &SimDisk) -> Found {
         Err(annals_store_file::OpenError::Damaged(damage)) => return Found::Broken(damage.event.get()),
         Err(error) => return Found::Unreadable(error.to_string()),
     };
-    match annals_verify::audit(&*inspection.log, None, &annals_verify::Options::new(Level::Full), &|_| {}) {
+    match annals_verify::audit(
+        &*inspection.log,
+        None,
+        &annals_verify::Options::new(Level::Full),
+        &|_| {},
+    ) {
         Verdict::Broken { at, .. } => Found::Broken(at.event.get()),
         Verdict::Incomplete { reason, .. } => Found::Unreadable(reason),
-        Verdict::Intact { size, .. } if size.0 == EVENTS && inspection.residue.is_none() && inspection.notes.is_empty() => Found::Intact,
+        Verdict::Intact { size, .. }
+            if size.0 == EVENTS && inspection.residue.is_none() && inspection.notes.is_empty() =>
+        {
+            Found::Intact
+        }
         Verdict::Intact { size, .. } if size.0 == EVENTS => Found::Residue,
         Verdict::Intact { size, .. } => panic!("{size} of {EVENTS} events are there and nobody complains"),
     }
@@ -75,9 +84,20 @@ fn frames(content: &[u8], start: usize) -> Vec<(usize, FrameHeader)> {
 
 /// Files that hold frames, with where these start.
 fn files_with_frames(disk: &SimDisk) -> Vec<(String, usize)> {
-    let start = |name: &str| if name.ends_with(".segment") { FIRST_SEGMENT_FRAME } else { FIRST_FRAME };
-    let all = disk.files().into_iter().filter(|name| name.ends_with(".segment") || name.ends_with(".journal"));
-    all.map(|name| (name.clone(), start(&name))).filter(|(name, start)| !frames(&disk.content(name), *start).is_empty()).collect()
+    let start = |name: &str| {
+        if name.ends_with(".segment") {
+            FIRST_SEGMENT_FRAME
+        } else {
+            FIRST_FRAME
+        }
+    };
+    let all = disk
+        .files()
+        .into_iter()
+        .filter(|name| name.ends_with(".segment") || name.ends_with(".journal"));
+    all.map(|name| (name.clone(), start(&name)))
+        .filter(|(name, start)| !frames(&disk.content(name), *start).is_empty())
+        .collect()
 }
 
 /// Where each event's body lies: file, range, event id.
@@ -90,7 +110,11 @@ fn bodies(disk: &SimDisk) -> Vec<(String, std::ops::Range<usize>, u64)> {
             for index in 0..header.count as usize {
                 let row = at + HEADER_LEN + index * ROW_LEN;
                 let len = u32::from_le_bytes(content[row..row + 4].try_into().unwrap()) as usize;
-                found.push((name.clone(), body_at..body_at + len, header.first_id.get() + index as u64));
+                found.push((
+                    name.clone(),
+                    body_at..body_at + len,
+                    header.first_id.get() + index as u64,
+                ));
                 body_at += len;
             }
         }
@@ -122,7 +146,9 @@ fn seal_header(content: &mut [u8], at: usize) {
 /// CRC-32C, bit by bit, sharing no code with the engine.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg())
+        })
     })
 }
 
@@ -133,8 +159,14 @@ fn every_flipped_bit_is_found() {
     let disk = directory();
     for name in disk.files() {
         let content = disk.content(&name);
-        let frames_end = frames(&content, FIRST_FRAME).last().map_or(0, |(at, header)| at + header.frame_len());
-        let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).max(frames_end);
+        let frames_end = frames(&content, FIRST_FRAME)
+            .last()
+            .map_or(0, |(at, header)| at + header.frame_len());
+        let used = content
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1)
+            .max(frames_end);
         // Every byte where there are many kinds of them, a sample of the rest.
         for at in (0..content.len()).filter(|at| *at < 64 || at % 5 == 0 || used.abs_diff(*at) < 300) {
             if at > used + 300 && at % 97 != 0 {
@@ -146,7 +178,9 @@ fn every_flipped_bit_is_found() {
                 // One damaged slot is what a crash leaves: reported, and the other one counts.
                 "head" => found == Found::Residue,
                 // Behind the last frame nothing is sealed.
-                journal if journal.ends_with(".journal") && at >= used.max(FIRST_FRAME) => found == Found::Residue,
+                journal if journal.ends_with(".journal") && at >= used.max(FIRST_FRAME) => {
+                    found == Found::Residue
+                }
                 "FORMAT" => matches!(found, Found::Unreadable(_) | Found::Broken(_)),
                 manifest if manifest.ends_with("manifest.json") => matches!(found, Found::Unreadable(_)),
                 _ => matches!(found, Found::Broken(_)),
@@ -161,7 +195,12 @@ fn every_flipped_bit_is_found() {
 fn a_changed_body_is_found_at_its_event() {
     let disk = directory();
     for (name, range, id) in bodies(&disk) {
-        for at in [range.start, range.start + 20, (range.start + range.end) / 2, range.end - 1] {
+        for at in [
+            range.start,
+            range.start + 20,
+            (range.start + range.end) / 2,
+            range.end - 1,
+        ] {
             let (changed, ()) = with(&disk, &name, |content| content[at] ^= 0x01);
             assert_eq!(look(&changed), Found::Broken(id), "byte {at} of {name}");
         }
@@ -180,15 +219,24 @@ fn checksums_that_were_made_right_do_not_help() {
         for (at, header) in frames(&content, start) {
             for index in 0..u64::from(header.count) {
                 let id = header.first_id.get() + index;
-                let (_, range, _) = bodies(&disk).into_iter().find(|(.., found)| *found == id).unwrap();
+                let (_, range, _) = bodies(&disk)
+                    .into_iter()
+                    .find(|(.., found)| *found == id)
+                    .unwrap();
                 let (changed, ()) = with(&disk, &name, |content| {
-                    let digit = content[range.clone()].windows(11).position(|part| part == b"\"timestamp\"").unwrap();
+                    let digit = content[range.clone()]
+                        .windows(11)
+                        .position(|part| part == b"\"timestamp\"")
+                        .unwrap();
                     content[range.start + digit + 14] ^= 0x01;
                     mend_checksums(content, at);
                 });
                 assert_eq!(look(&changed), Found::Broken(id), "event {id}, body only");
                 let (changed, ()) = with(&disk, &name, |content| {
-                    let digit = content[range.clone()].windows(11).position(|part| part == b"\"timestamp\"").unwrap();
+                    let digit = content[range.clone()]
+                        .windows(11)
+                        .position(|part| part == b"\"timestamp\"")
+                        .unwrap();
                     content[range.start + digit + 14] ^= 0x01;
                     let hash = annals_core::hash::EventHash::of(&content[range.clone()]);
                     let row = at + HEADER_LEN + usize::try_from(index).unwrap() * ROW_LEN;
@@ -221,23 +269,40 @@ fn frames_that_are_deleted_swapped_repeated_or_shifted_are_found() {
                 content.drain(at..at + len);
                 content.extend(std::iter::repeat_n(0, len));
             });
-            assert!(matches!(look(&deleted), Found::Broken(id) if id <= first), "frame {first} of {name} deleted: {:?}", look(&deleted));
+            assert!(
+                matches!(look(&deleted), Found::Broken(id) if id <= first),
+                "frame {first} of {name} deleted: {:?}",
+                look(&deleted)
+            );
             let (blanked, ()) = with(&disk, &name, |content| content[at..at + len].fill(0));
-            assert_eq!(look(&blanked), Found::Broken(first), "frame {first} of {name} blanked");
+            assert_eq!(
+                look(&blanked),
+                Found::Broken(first),
+                "frame {first} of {name} blanked"
+            );
             let (shifted, ()) = with(&disk, &name, |content| content.insert(at, 0x20));
-            assert!(matches!(look(&shifted), Found::Broken(id) if id <= first), "a byte before frame {first} of {name}");
+            assert!(
+                matches!(look(&shifted), Found::Broken(id) if id <= first),
+                "a byte before frame {first} of {name}"
+            );
             let (repeated, ()) = with(&disk, &name, |content| {
                 let copy = content[at..at + len].to_vec();
                 content.splice(at..at, copy);
             });
-            assert!(matches!(look(&repeated), Found::Broken(id) if id <= first + 3), "frame {first} of {name} repeated");
+            assert!(
+                matches!(look(&repeated), Found::Broken(id) if id <= first + 3),
+                "frame {first} of {name} repeated"
+            );
             if let Some((next_at, next)) = all.get(index + 1) {
                 let (swapped, ()) = with(&disk, &name, |content| {
                     let second = content[*next_at..*next_at + next.frame_len()].to_vec();
                     let one = content[at..at + len].to_vec();
                     content.splice(at..next_at + next.frame_len(), second.into_iter().chain(one));
                 });
-                assert!(matches!(look(&swapped), Found::Broken(id) if id <= first), "frames {first} and next of {name} swapped");
+                assert!(
+                    matches!(look(&swapped), Found::Broken(id) if id <= first),
+                    "frames {first} and next of {name} swapped"
+                );
             }
         }
     }
@@ -247,17 +312,31 @@ fn frames_that_are_deleted_swapped_repeated_or_shifted_are_found() {
 #[test]
 fn a_cut_off_tail_is_found_wherever_it_is_cut() {
     let disk = directory();
-    let (name, start) = files_with_frames(&disk).into_iter().rfind(|(name, _)| name.ends_with(".journal")).unwrap();
+    let (name, start) = files_with_frames(&disk)
+        .into_iter()
+        .rfind(|(name, _)| name.ends_with(".journal"))
+        .unwrap();
     let content = disk.content(&name);
     for (at, header) in frames(&content, start) {
-        for cut in [at, at + 1, at + HEADER_LEN, at + header.bodies_start() + 3, at + header.frame_len() - 1] {
+        for cut in [
+            at,
+            at + 1,
+            at + HEADER_LEN,
+            at + header.bodies_start() + 3,
+            at + header.frame_len() - 1,
+        ] {
             let (zeroed, ()) = with(&disk, &name, |content| content[cut..].fill(0));
             if zeroed.content(&name) == content {
                 continue;
             }
-            let Found::Broken(id) = look(&zeroed) else { panic!("zeros from byte {cut}") };
+            let Found::Broken(id) = look(&zeroed) else {
+                panic!("zeros from byte {cut}")
+            };
             // The frame's last byte may be padding: then it is the next frame that is missing.
-            assert!((header.first_id.get()..=header.last_id().get() + 1).contains(&id), "zeros from byte {cut}: event {id}");
+            assert!(
+                (header.first_id.get()..=header.last_id().get() + 1).contains(&id),
+                "zeros from byte {cut}: event {id}"
+            );
             let (cut_off, ()) = with(&disk, &name, |content| content.truncate(cut));
             assert!(matches!(look(&cut_off), Found::Broken(_)), "cut at byte {cut}");
         }
@@ -268,7 +347,11 @@ fn a_cut_off_tail_is_found_wherever_it_is_cut() {
 #[test]
 fn files_that_are_missing_are_found() {
     let disk = directory();
-    let (_, last) = disk.files().into_iter().filter(|name| name.ends_with(".journal")).fold((0, String::new()), |(n, _), name| (n + 1, name));
+    let (_, last) = disk
+        .files()
+        .into_iter()
+        .filter(|name| name.ends_with(".journal"))
+        .fold((0, String::new()), |(n, _), name| (n + 1, name));
     for name in disk.files() {
         // The prepared file holds nothing; without it, one is made again.
         if name == last {
@@ -277,7 +360,10 @@ fn files_that_are_missing_are_found() {
         let changed = disk.fork();
         changed.tamper_remove(&name);
         let found = look(&changed);
-        assert!(matches!(found, Found::Broken(_) | Found::Unreadable(_)), "{name} removed: {found:?}");
+        assert!(
+            matches!(found, Found::Broken(_) | Found::Unreadable(_)),
+            "{name} removed: {found:?}"
+        );
     }
     let (both, ()) = with(&disk, "head", |content| {
         content[10] ^= 1;
@@ -294,13 +380,24 @@ fn the_documented_window() {
     let mut opened = open_sim(&disk).unwrap();
     let head = opened.log.head();
     crate::support::commit_one(&mut opened, &head).unwrap();
-    let held = annals_verify::Checkpoint { event_id: opened.log.head().size.last().unwrap(), hash: opened.log.head().hash };
+    let held = annals_verify::Checkpoint {
+        event_id: opened.log.head().size.last().unwrap(),
+        hash: opened.log.head().hash,
+    };
     drop(opened);
-    let (name, start) = files_with_frames(&disk).into_iter().rfind(|(name, _)| name.ends_with(".journal")).unwrap();
+    let (name, start) = files_with_frames(&disk)
+        .into_iter()
+        .rfind(|(name, _)| name.ends_with(".journal"))
+        .unwrap();
     let (at, _) = *frames(&disk.content(&name), start).last().unwrap();
     let (cut, ()) = with(&disk, &name, |content| content[at..].fill(0));
     assert_eq!(look(&cut), Found::Intact);
     let inspection = inspect_on(&cut).unwrap();
-    let verdict = annals_verify::audit(&*inspection.log, Some(&held), &annals_verify::Options::new(Level::Full), &|_| {});
+    let verdict = annals_verify::audit(
+        &*inspection.log,
+        Some(&held),
+        &annals_verify::Options::new(Level::Full),
+        &|_| {},
+    );
     assert!(matches!(verdict, Verdict::Broken { .. }), "{verdict:?}");
 }

@@ -84,6 +84,7 @@ impl MemoryEngine {
     /// The writing half. One at a time is the caller's duty.
     #[must_use]
     pub fn journal(&self) -> Box<dyn Journal> {
+        self.lock().open_journals += 1;
         Box::new(MemoryJournal {
             shared: Arc::clone(&self.shared),
         })
@@ -152,6 +153,12 @@ impl MemoryEngine {
         self.lock().step(step).entered
     }
 
+    /// Journals that were handed out and not dropped: who still could write.
+    #[must_use]
+    pub fn open_journals(&self) -> usize {
+        self.lock().open_journals
+    }
+
     /// Sizes of the groups that were committed, in events, in order.
     #[must_use]
     pub fn committed_groups(&self) -> Vec<usize> {
@@ -206,6 +213,7 @@ struct State {
     stored: Vec<Stored>,
     readable: usize,
     needs_recovery: bool,
+    open_journals: usize,
     commit_bytes_max: Option<u64>,
     commit_faults: VecDeque<Option<(CommitFault, bool)>>,
     settle_faults: usize,
@@ -393,6 +401,12 @@ fn bytes_of(group: &[LogBatch<'_>]) -> u64 {
 
 struct MemoryJournal {
     shared: Arc<Shared>,
+}
+
+impl Drop for MemoryJournal {
+    fn drop(&mut self) {
+        self.shared.lock().open_journals -= 1;
+    }
 }
 
 impl Journal for MemoryJournal {

@@ -13,6 +13,8 @@ use annals_testkit::events::batch;
 struct Told {
     head: Head,
     events: Vec<(Vec<u8>, EventHash, Micros)>,
+    /// How much too high the ids are that it reads events as.
+    ids_off: u64,
 }
 
 impl Told {
@@ -29,6 +31,7 @@ impl Told {
         Self {
             head: sealed.after(),
             events,
+            ids_off: 0,
         }
     }
 
@@ -49,7 +52,7 @@ impl ReadLog for Told {
     }
 
     fn read(&self, from: EventId, _bytes_max: usize) -> Result<EventRun, ReadError> {
-        let mut run = RunBuilder::new(from);
+        let mut run = RunBuilder::new(from.plus(self.ids_off));
         let start = usize::try_from(from.get() - 1).expect("small");
         for (body, hash, received_at) in self.events.iter().skip(start) {
             run.push(body, *hash, *received_at);
@@ -89,6 +92,7 @@ fn every_wrong_thing_is_found() {
         },
         "event 9: event_id should be 9",
     );
+    check(|log| log.ids_off = 1, "event 1: event_id should be 1");
     check(|log| log.events.swap(4, 5), "event 5: event_id should be 5");
     check(|log| drop(log.events.remove(0)), "event 1: event_id should be 1");
     check(|log| drop(log.events.pop()), "event 9 can't be read");
@@ -115,6 +119,7 @@ fn whole_logs_are_found_whole() {
     let log = Told {
         head: Head::EMPTY,
         events: Vec::new(),
+        ids_off: 0,
     };
     assert_eq!(audit(&log).unwrap().events, 0);
     let log = Told::of(&seal(&Head::EMPTY, START, std::iter::once(&batch(500, 3))));

@@ -18,7 +18,9 @@ impl RealDisk {
     /// The directory `root`, which need not exist yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+        }
     }
 
     /// The directory.
@@ -28,7 +30,11 @@ impl RealDisk {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.root.clone() } else { self.root.join(name) }
+        if name.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(name)
+        }
     }
 }
 
@@ -38,7 +44,9 @@ impl Disk for RealDisk {
     }
 
     fn open_write(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(self.path(name))?)))
+        Ok(Arc::new(RealFile(
+            OpenOptions::new().read(true).write(true).open(self.path(name))?,
+        )))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
