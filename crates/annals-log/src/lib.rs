@@ -139,7 +139,7 @@ pub struct LogOptions {
     /// Most batches that may wait in the queue.
     pub queue_batches_max: usize,
     /// A commit gathers what waits up to this many bytes, but at least one batch. At most
-    /// [`GROUP_BYTES_MAX`](annals_core::limits::GROUP_BYTES_MAX).
+    /// [`GROUP_BYTES_MAX`].
     pub group_bytes_max: usize,
     /// When nothing has waited for this long after a commit, the journal settles.
     pub settle_after: Duration,

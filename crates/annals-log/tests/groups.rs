@@ -71,7 +71,7 @@ fn the_head_is_published_before_the_receipt() {
     rig.stop().unwrap();
 }
 
-// Red when: `publish_and_answer` does not send the head at all, or `subscribe` gives a channel of its own.
+// Red when: `publish_and_answer` does not send the head at all.
 #[test]
 fn followers_see_the_last_head() {
     let rig = Rig::new();
@@ -187,7 +187,7 @@ fn an_engine_that_takes_less_gets_smaller_groups() {
     assert_eq!(rig.stop().unwrap().events, 22);
 }
 
-// Red when: `commit` in sequencer.rs takes the time once at the start, or `seal` does not hold it.
+// Red when: `commit` in sequencer.rs does not ask the clock.
 #[test]
 fn receive_times_follow_the_clock_but_never_back() {
     let rig = Rig::new();

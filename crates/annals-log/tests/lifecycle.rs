@@ -10,6 +10,7 @@ use annals_testkit::memory::{CommitFault, LOG, MemoryEngine, RecoverFault, Step}
 
 use crate::rig::{Rig, answer, join, options};
 
+// Red when: `start` in lib.rs begins with `Head::EMPTY`.
 #[test]
 fn a_log_goes_on_where_the_last_process_ended() {
     let rig = Rig::new();
@@ -29,6 +30,7 @@ fn a_log_goes_on_where_the_last_process_ended() {
     join(sequencer).unwrap();
 }
 
+// Red when: any one of the checks in `LogOptions::check` is taken out, or `start` does not call it.
 #[test]
 fn what_can_not_work_does_not_start() {
     let started = |log, options| {
@@ -148,13 +150,15 @@ fn the_journal_settles_once_when_nothing_waits() {
     );
 }
 
-// Red when: `finish` insists, or takes the failure for damage.
+// Red when: `finish` in sequencer.rs takes the failure for damage.
 #[test]
 fn a_settle_that_fails_at_the_end_loses_nothing() {
     let rig = Rig::new();
     rig.seal(batch(3, 0)).unwrap();
     rig.engine.fail_settle();
+    let log = rig.log.clone();
     assert_eq!(rig.stop().unwrap().events, 3);
+    assert_eq!(log.state(), LogState::Stopped);
 }
 
 // Red when: `recover` in sequencer.rs waits out its pause whatever comes (this one is an hour).

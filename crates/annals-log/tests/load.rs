@@ -133,8 +133,8 @@ fn run(rig: Rig) -> Vec<Told> {
     told
 }
 
-// Red when: `take_group` clones instead of popping; `publish_and_answer` starts every receipt at 0; `offer` says busy after
-// it pushed.
+// Red when: `publish_and_answer` in sequencer.rs starts every receipt at 0, or `offer` in queue.rs says busy only after it
+// has pushed.
 #[test]
 fn concurrent_producers_lose_and_double_nothing() {
     let rig = Rig::with(LogOptions {

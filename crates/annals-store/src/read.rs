@@ -85,7 +85,11 @@ impl EventRun {
     /// A run without events, at `first`.
     #[must_use]
     pub fn empty(first: EventId) -> Self {
-        Self { first, bytes: Vec::new(), events: Vec::new() }
+        Self {
+            first,
+            bytes: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     /// Number of events.
@@ -114,7 +118,10 @@ impl EventRun {
 
     /// The events in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = StoredEvent<'_>> + ExactSizeIterator {
-        self.events.iter().enumerate().map(|(index, slot)| self.event(index, slot))
+        self.events
+            .iter()
+            .enumerate()
+            .map(|(index, slot)| self.event(index, slot))
     }
 
     fn event(&self, index: usize, slot: &Slot) -> StoredEvent<'_> {
@@ -137,7 +144,9 @@ impl RunBuilder {
     /// A run that starts at `first`.
     #[must_use]
     pub fn new(first: EventId) -> Self {
-        Self { run: EventRun::empty(first) }
+        Self {
+            run: EventRun::empty(first),
+        }
     }
 
     /// The buffer that bodies lie in: an engine may read a block into it and then [`mark`](Self::mark) what the bodies are.
@@ -150,8 +159,16 @@ impl RunBuilder {
     /// # Panics
     /// When the range is outside the buffer.
     pub fn mark(&mut self, start: usize, end: usize, hash: EventHash, received_at: Micros) {
-        assert!(start <= end && end <= self.run.bytes.len(), "a body lies inside the run's bytes");
-        self.run.events.push(Slot { start, end, hash, received_at });
+        assert!(
+            start <= end && end <= self.run.bytes.len(),
+            "a body lies inside the run's bytes"
+        );
+        self.run.events.push(Slot {
+            start,
+            end,
+            hash,
+            received_at,
+        });
     }
 
     /// Adds a copy of one event.
