@@ -15,7 +15,7 @@ pub(crate) fn line(number: u64) -> String {
     // Multiplication by an odd constant spreads the number over its bits: different text for each event.
     let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     format!(
-        r#"{{"kind":"tool_invocation_allowed","source":"procurement-api","payload":{{"actor":"user-{:04}","request":"{mixed:016x}","tool":"ledger.read","ok":true,"ms":{}}}}}"#,
+        r#"{{"kind":"shadow_divergence_recorded","source":"procurement-api","payload":{{"actor":"user-{:04}","request":"{mixed:016x}","tool":"ledger.read","ok":true,"ms":{}}}}}"#,
         mixed >> 50,
         mixed % 997,
     )

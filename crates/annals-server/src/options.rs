@@ -1,0 +1,81 @@
+//! What the operator may set, and what the server is put together from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_core::limits::EventLimits;
+use annals_log::Log;
+use annals_store::ReadLog;
+
+/// Bounds and times of the server. The defaults are meant to be kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Listen on other addresses than loopback although nobody has to prove who they are. Default: no.
+    pub allow_unauthenticated: bool,
+    /// What one event and one batch may weigh.
+    pub events: EventLimits,
+    /// Largest request body, in bytes; over it: 413. Default 64 MiB.
+    pub body_bytes_max: usize,
+    /// All request bodies in memory together, in bytes; over it: 503. Default 256 MiB.
+    pub bodies_in_flight_bytes_max: usize,
+    /// Open connections; over it, a connection gets a 503 and is closed. Default 1024.
+    pub connections_max: usize,
+    /// Header lines of a request; over it: 431. Default 64.
+    pub headers_max: usize,
+    /// Bytes of a request's head; over it: 431. Looked at between two reads, so that up to twice as much may pass. At least
+    /// 8 KiB. Default 64 KiB.
+    pub head_bytes_max: usize,
+    /// Time for a request's head to arrive, and how long an idle connection is kept. Default 30 s.
+    pub header_read_timeout: Duration,
+    /// Time for a request's body to arrive, extended by a second for every 64 KiB received; over it: 408. Default 30 s.
+    pub body_read_timeout: Duration,
+    /// A connection whose client takes no byte for this long is cut. Default 30 s.
+    pub write_stall_timeout: Duration,
+    /// Silence after which `GET /stream` sends a comment. Default 15 s.
+    pub heartbeat: Duration,
+    /// Concurrent readers of `GET /stream`; over it: 503. Default 512.
+    pub sse_readers_max: usize,
+    /// Concurrent filtered queries; over it: 503. Default 16.
+    pub scans_max: usize,
+    /// On shutdown, how long requests that are under way may take to finish. Default 20 s.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            allow_unauthenticated: false,
+            events: EventLimits::default(),
+            body_bytes_max: 64 * 1024 * 1024,
+            bodies_in_flight_bytes_max: 256 * 1024 * 1024,
+            connections_max: 1024,
+            headers_max: 64,
+            head_bytes_max: 64 * 1024,
+            header_read_timeout: Duration::from_secs(30),
+            body_read_timeout: Duration::from_secs(30),
+            write_stall_timeout: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
+            sse_readers_max: 512,
+            scans_max: 16,
+            shutdown_grace: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What the server is put together from.
+#[derive(Clone)]
+pub struct Parts {
+    /// The writing side of the log.
+    pub log: Log,
+    /// The reading side of the same log, as its storage engine gives it.
+    pub reader: Arc<dyn ReadLog>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("head", &self.log.head())
+            .finish_non_exhaustive()
+    }
+}

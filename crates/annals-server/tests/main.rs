@@ -1,0 +1,15 @@
+//! The HTTP interface over a real socket, with an engine in memory behind it.
+//!
+//! Nothing here sleeps to wait for something: what happens elsewhere is waited for by its effect, with a bound of patience.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+
+mod batches;
+mod bounds;
+mod failures;
+mod guarding;
+mod live;
+mod queries;
+mod seed;
+mod support;
+mod verifying;
