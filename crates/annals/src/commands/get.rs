@@ -1,0 +1,51 @@
+//! `annals get`: one event by its id.
+
+use annals_api::names::{EVENTS, JSON};
+use anyhow::{Result, bail};
+use reqwest::StatusCode;
+
+use crate::cli::TEMPLATE;
+use crate::client::{Refusal, Server, runtime};
+use crate::exit::HELP;
+use crate::output::Output;
+use crate::settings::Settings;
+
+const EXAMPLES: &str = "\
+Examples:
+  annals get 42                                the event, as it was sealed
+  annals get 42 --url https://logs.example     from another server";
+
+/// Print one event as JSON.
+#[derive(Debug, clap::Args)]
+#[command(help_template = TEMPLATE, before_help = EXAMPLES, after_help = HELP)]
+pub(crate) struct Args {
+    /// Id of the event, from 1
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    id: u64,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, settings: &Settings) -> Result<()> {
+    let client = args.server.client(settings)?;
+    let event = runtime()?.block_on(async {
+        let request = client.get(&format!("{EVENTS}/{}", args.id), &[], JSON);
+        let response = request.send().await.map_err(|error| client.unreachable(&error))?;
+        match response.status() {
+            status if status.is_success() => Ok(response
+                .bytes()
+                .await
+                .map_err(|error| client.unreachable(&error))?),
+            StatusCode::NOT_FOUND => bail!(
+                "{} has no event {}; `annals query --limit 1` shows the last one",
+                client.name(),
+                args.id
+            ),
+            _ => Err(Refusal::of(response).await.into_error(client.name())),
+        }
+    })?;
+    let mut output = Output::stdout();
+    output.line(event.trim_ascii_end())?;
+    output.flush()
+}
