@@ -99,7 +99,7 @@ struct PlainLoop {
     at: u64,
 }
 
-const PLAIN_BYTES: u64 = 64 << 20;
+const PLAIN_BYTES: usize = 64 << 20;
 
 impl PlainLoop {
     fn new() -> Result<Self> {
@@ -110,7 +110,7 @@ impl PlainLoop {
             .read(true)
             .write(true)
             .open(dir.path().join("plain"))?;
-        file.write_all_at(&vec![0; PLAIN_BYTES as usize], 0)?;
+        file.write_all_at(&vec![0; PLAIN_BYTES], 0)?;
         file.sync_all()?;
         Ok(Self {
             _dir: dir,
@@ -128,7 +128,7 @@ impl PlainLoop {
                 seen ^= digest[0];
             }
             let bytes = group.bodies();
-            if self.at + bytes.len() as u64 > PLAIN_BYTES {
+            if self.at + bytes.len() as u64 > PLAIN_BYTES as u64 {
                 self.at = 0;
             }
             self.file.write_all_at(bytes, self.at)?;

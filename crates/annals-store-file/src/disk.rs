@@ -137,6 +137,16 @@ pub(crate) fn write_small(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8]) 
     disk.sync_dir(dir)
 }
 
+/// Gives back what work that failed has written so far; on a full disk others wait for the room.
+pub(crate) fn give_back(disk: &dyn Disk, temporary: &str) {
+    match disk.remove(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(file = temporary, %error, "an unfinished file could not be removed");
+        }
+        _ => {}
+    }
+}
+
 /// `dir/name`, or `name` in the data directory itself.
 pub(crate) fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() {

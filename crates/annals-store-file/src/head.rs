@@ -73,8 +73,13 @@ impl HeadRecord {
         if slot[..8] != MAGIC || slot[SLOT_LEN - 4..] != crc.to_le_bytes() {
             return None;
         }
+        let generation = u64::from_le_bytes(slot[8..16].try_into().ok()?);
+        if generation == u64::MAX {
+            // No record that was ever written: there would be none after it.
+            return None;
+        }
         Some(Self {
-            generation: u64::from_le_bytes(slot[8..16].try_into().ok()?),
+            generation,
             frame: u64::from_le_bytes(slot[16..24].try_into().ok()?),
             header_digest: slot[24..56].try_into().ok()?,
         })

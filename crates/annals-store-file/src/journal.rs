@@ -18,15 +18,13 @@ use crate::journal_file::{FRAMES_START, JournalFile};
 use crate::layout::HEAD_FILE;
 use crate::load::{self, Access, Loaded};
 use crate::mend;
-use crate::shared::Shared;
+use crate::shared::{Shared, is_no_space};
 
 /// The journal of a data directory; whoever holds it is the directory's only writer.
 pub struct FileJournal {
     shared: Arc<Shared>,
     state: State,
     buffer: Vec<u8>,
-    /// Keeps the directory's lock for as long as the journal lives.
-    _lock: Option<std::fs::File>,
 }
 
 enum State {
@@ -47,16 +45,11 @@ struct Writer {
 
 impl FileJournal {
     /// A journal over what `loaded` found and `mend` put in order.
-    pub(crate) fn start(
-        shared: Arc<Shared>,
-        loaded: Loaded,
-        lock: Option<std::fs::File>,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(shared: Arc<Shared>, loaded: Loaded) -> io::Result<Self> {
         let mut journal = Self {
             shared,
             state: State::NeedsRecovery,
             buffer: Vec::new(),
-            _lock: lock,
         };
         journal.adopt(loaded)?;
         Ok(journal)
@@ -238,16 +231,23 @@ impl Writer {
     /// Goes over to the next journal file, with room for `need` bytes. Nothing is lost when it fails.
     fn rotate(&mut self, shared: &Shared, need: u64) -> Result<(), CommitError> {
         let files_max = shared.options.backlog_files_max;
-        let files = shared.files().closed.len() + 1;
-        if files > files_max {
-            return Err(CommitError::Backlog {
-                files: files - 1,
-                files_max,
-            });
+        let waiting = shared.files();
+        let (files, lacks_space) = (waiting.closed.len(), waiting.packing_lacks_space);
+        drop(waiting);
+        if files >= files_max && lacks_space {
+            // What the operator has to mend is the disk, not the backlog that it causes.
+            let what = "full journal files can not be packed";
+            return Err(CommitError::NoSpace(io::Error::new(
+                io::ErrorKind::StorageFull,
+                what,
+            )));
         }
-        let next = next_file(shared, FRAMES_START + need).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CommitError::NoSpace(error),
-            _ => CommitError::Storage(error),
+        if files >= files_max {
+            return Err(CommitError::Backlog { files, files_max });
+        }
+        let next = next_file(shared, FRAMES_START + need).map_err(|error| match is_no_space(&error) {
+            true => CommitError::NoSpace(error),
+            false => CommitError::Storage(error),
         })?;
         let full = std::mem::replace(&mut self.active, next);
         self.offset = FRAMES_START;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::disk::{Disk, DiskFile, read_exact_at};
+use crate::disk::{Disk, DiskFile, give_back, read_exact_at};
 use crate::frame::{Frame, FrameFault, FrameHeader, HEADER_LEN};
 use crate::layout::{JOURNAL_DIR, journal_file_name};
 use crate::window::Window;
@@ -36,6 +36,14 @@ impl JournalFile {
 
     /// Makes a file of at least `len` bytes under its name, durable when it returns. An empty one of that name is replaced.
     pub(crate) fn prepare(disk: &dyn Disk, directory: Uuid, number: u64, len: u64) -> io::Result<Self> {
+        let prepared = Self::write_new(disk, directory, number, len);
+        if prepared.is_err() {
+            give_back(disk, PREPARING);
+        }
+        prepared
+    }
+
+    fn write_new(disk: &dyn Disk, directory: Uuid, number: u64, len: u64) -> io::Result<Self> {
         let file = disk.create(PREPARING)?;
         file.write_at(&header_page(directory, number), 0)?;
         let zeros = vec![0; ZEROS_BYTES];

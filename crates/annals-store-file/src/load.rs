@@ -274,7 +274,7 @@ impl Loader {
             // Files up to the packed frames may have been removed, none after them.
             None => header.number <= self.packed_through + 1,
         };
-        if !in_sequence || header.file != file.number {
+        if !in_sequence || header.number == u64::MAX || header.file != file.number {
             return Err(self
                 .damage(&name, offset, "the frame is not the one that belongs here")
                 .into());
@@ -371,11 +371,10 @@ impl Loader {
             .zip(std::iter::once(offset).chain(std::iter::repeat(0)))
         {
             let headers = file.headers_after(from)?;
-            // A later file is begun only when the one before it is durable to its end.
+            // A later file is begun only when the one before it is durable to its end: any frame in it will do.
             let later = file.number != rest[0].number;
             let proves = |header: &FrameHeader| {
-                header.file == file.number
-                    && (header.durable_through >= expected || (later && header.number > expected))
+                header.file == file.number && (later || header.durable_through >= expected)
             };
             if headers.iter().any(proves) {
                 return Ok(true);

@@ -12,11 +12,11 @@ use annals_store::{Damage, RecoverError};
 
 use crate::error::OpenError;
 use crate::frame::FrameHeader;
-use crate::journal_file::{JournalFile, Step};
+use crate::journal_file::{FRAMES_START, JournalFile, Step};
 use crate::layout::JOURNAL_DIR;
 use crate::segment;
-use crate::shared::Shared;
-use crate::view::place;
+use crate::shared::{Shared, is_no_space};
+use crate::view::{FileLog, place};
 
 /// The maintenance of one data directory.
 pub struct Maintenance {
@@ -41,14 +41,20 @@ impl Maintenance {
     /// the backlog is full.
     pub fn step(&self) -> Result<bool, RecoverError> {
         let _maintenance = self.shared.maintenance();
-        if self.prepare_next()? {
+        let prepared = self.prepare_next();
+        if let Ok(true) = prepared {
             return Ok(true);
         }
         let Some(oldest) = self.shared.files().closed.front().cloned() else {
-            return Ok(false);
+            return Ok(prepared?);
         };
-        self.pack(&oldest)?;
+        let packed = self.pack(&oldest);
+        self.shared.files().packing_lacks_space =
+            matches!(&packed, Err(OpenError::Io(error)) if is_no_space(error));
+        packed?;
         self.shared.files().closed.pop_front();
+        // Packing makes room: on a full disk it goes on without a prepared file.
+        prepared?;
         Ok(true)
     }
 
@@ -68,7 +74,12 @@ impl Maintenance {
 
     /// Moves the frames of a full journal file into segments, then removes it.
     fn pack(&self, journal: &JournalFile) -> Result<(), OpenError> {
-        for (log, frames) in frames_by_log(journal)? {
+        let logs = frames_by_log(journal)?;
+        for (id, shown) in &self.shared.logs {
+            let frames = logs.iter().find(|(log, _)| log == id).map(|(_, frames)| frames);
+            check_end(journal, shown, frames)?;
+        }
+        for (log, frames) in logs {
             let Some(shown) = self.shared.logs.get(&log) else {
                 return Err(damaged(
                     journal,
@@ -89,10 +100,32 @@ impl Maintenance {
             let (part, after) = segment::write(&*self.shared.disk, log, &journal.file, &waiting, &packed)?;
             shown.replace_journal(journal.number, part, after);
         }
-        self.shared.disk.remove(&journal.name())?;
+        match self.shared.disk.remove(&journal.name()) {
+            // A step before this one came as far as here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         self.shared.disk.sync_dir(JOURNAL_DIR)?;
         Ok(())
     }
+}
+
+/// What readers were shown of the file is what is in it: bytes that became zeros since would look like its end.
+fn check_end(journal: &JournalFile, shown: &FileLog, frames: Option<&Frames>) -> Result<(), Damage> {
+    let Some((first, last)) = shown.held_by(journal.number) else {
+        return Ok(());
+    };
+    let found = frames.and_then(|frames| frames.last());
+    let next = found.map_or(first, |(header, _)| header.last_id().plus(1));
+    if next > last {
+        return Ok(());
+    }
+    let end = found.map_or(FRAMES_START, |(header, at)| at + header.frame_len() as u64);
+    Err(Damage {
+        event: next,
+        place: place(&journal.name(), end),
+        what: "a full journal file has lost frames at its end".to_owned(),
+    })
 }
 
 type Frames = Vec<(FrameHeader, u64)>;

@@ -112,9 +112,7 @@ fn write_head(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> 
             "one slot of the head record was damaged, as a crash while writing it leaves it".to_owned(),
         );
     }
-    if newest.frame == loaded.last_frame && loaded.slots.damaged == 0 {
-        return Ok(());
-    }
+    // Also when it says the same as the newest one: after a failed sync that one may be readable and yet not durable.
     let record = HeadRecord {
         generation: newest.generation + 1,
         frame: loaded.last_frame,

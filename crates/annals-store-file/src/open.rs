@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,10 +54,7 @@ impl Opened {
 /// # Errors
 /// [`OpenError`]; nothing of an existing log was changed.
 pub fn open(root: &Path, options: Options) -> Result<Opened, OpenError> {
-    fs::create_dir_all(root)?;
-    if let Some(parent) = root.canonicalize()?.parent() {
-        File::open(parent)?.sync_all()?;
-    }
+    create_root(root)?;
     // Before anything is created, so that somebody else's directory stays as it was.
     let disk = Arc::new(RealDisk::new(root));
     if layout::read_format(&*disk)?.is_none() {
@@ -72,6 +70,17 @@ pub fn open(root: &Path, options: Options) -> Result<Opened, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
+}
+
+/// Makes the directory and those above it that are missing, durably: events are no safer than the names on the way to them.
+fn create_root(root: &Path) -> io::Result<()> {
+    let root = std::path::absolute(root)?;
+    let missing: Vec<_> = root.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs::create_dir_all(&root)?;
+    for parent in missing.iter().filter_map(|dir| dir.parent()) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Opens a data directory on any [`Disk`]. The caller sees to it that nobody else writes there.
@@ -97,8 +106,8 @@ fn open_locked(disk: Arc<dyn Disk>, options: Options, lock: Option<File>) -> Res
     }
     let manifest = default_manifest(&loaded.logs)?;
     let log = Arc::clone(&logs[&manifest.log_id()]);
-    let shared = Arc::new(Shared::new(disk, options, loaded.directory, logs));
-    let journal = FileJournal::start(Arc::clone(&shared), loaded, lock)?;
+    let shared = Arc::new(Shared::new(disk, options, loaded.directory, logs, lock));
+    let journal = FileJournal::start(Arc::clone(&shared), loaded)?;
     Ok(Opened {
         journal,
         maintenance: Maintenance::new(shared),

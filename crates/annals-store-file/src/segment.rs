@@ -11,7 +11,7 @@ use annals_core::hash::EventHash;
 use annals_core::time::Micros;
 use annals_store::Damage;
 
-use crate::disk::{Disk, DiskFile, read_exact_at};
+use crate::disk::{Disk, DiskFile, give_back, read_exact_at};
 use crate::error::OpenError;
 use crate::frame::{Frame, FrameHeader, HEADER_LEN};
 use crate::layout::{segment_name, segments_dir};
@@ -76,7 +76,8 @@ impl Footer {
                 hash: hash_at(72)?,
                 received_at: Micros(i64::from_le_bytes(bytes[104..112].try_into().ok()?)),
             },
-            last_frame: u64_at(112)?,
+            // There is always a next number.
+            last_frame: u64_at(112).filter(|number| *number < u64::MAX)?,
             index_offset: u64_at(120)?,
             index_count: u32_at(128)?,
             index_crc: u32_at(132)?,
@@ -106,8 +107,8 @@ pub(crate) fn open(disk: &dyn Disk, log: LogId, first: EventId) -> Result<(Foote
     if start != start_of(log) || footer.log != log || footer.first != first {
         return Err(broken(0, "the segment is not the one that its name says").into());
     }
-    let index_len = u64::from(footer.index_count) * INDEX_ROW_LEN as u64;
-    if footer.index_offset + index_len + FOOTER_LEN as u64 != len || footer.index_offset < START_LEN as u64 {
+    let behind_frames = u64::from(footer.index_count) * INDEX_ROW_LEN as u64 + FOOTER_LEN as u64;
+    if len.checked_sub(behind_frames) != Some(footer.index_offset) || footer.index_offset < START_LEN as u64 {
         return Err(broken(
             len - FOOTER_LEN as u64,
             "the segment's lengths contradict each other",
@@ -117,13 +118,9 @@ pub(crate) fn open(disk: &dyn Disk, log: LogId, first: EventId) -> Result<(Foote
     let mut rows = vec![0; footer.index_count as usize * INDEX_ROW_LEN];
     read_exact_at(&*file, &mut rows, footer.index_offset)?;
     let index = decode_index(&rows, footer.index_crc)
+        .filter(|index| leads_through(index, &footer))
         .ok_or_else(|| broken(footer.index_offset, "the segment's index is damaged"))?;
-    let Some(last) = footer
-        .after
-        .size
-        .last()
-        .filter(|last| *last >= first && !index.is_empty())
-    else {
+    let Some(last) = footer.after.size.last().filter(|last| *last >= first) else {
         return Err(broken(footer.index_offset, "the segment's footer contradicts itself").into());
     };
     let part = Part {
@@ -147,10 +144,26 @@ pub(crate) fn write(
     frames: &[(FrameHeader, u64)],
     before: &Head,
 ) -> Result<(Part, Head), OpenError> {
-    let first = before.size.next();
-    let name = segment_name(log, first);
+    let name = segment_name(log, before.size.next());
     let temporary = format!("{name}.tmp");
-    let file = disk.create(&temporary)?;
+    let written = write_as(disk, log, journal, frames, before, &name, &temporary);
+    if written.is_err() {
+        give_back(disk, &temporary);
+    }
+    written
+}
+
+fn write_as(
+    disk: &dyn Disk,
+    log: LogId,
+    journal: &Arc<dyn DiskFile>,
+    frames: &[(FrameHeader, u64)],
+    before: &Head,
+    name: &str,
+    temporary: &str,
+) -> Result<(Part, Head), OpenError> {
+    let first = before.size.next();
+    let file = disk.create(temporary)?;
     let mut out = Appender {
         file: &*file,
         offset: 0,
@@ -186,8 +199,8 @@ pub(crate) fn write(
     out.append(&footer.encode())?;
     out.flush()?;
     file.sync_data()?;
-    read_back(disk, &temporary, &footer, before)?;
-    disk.rename(&temporary, &name)?;
+    read_back(disk, temporary, &footer, before)?;
+    disk.rename(temporary, name)?;
     disk.sync_dir(&segments_dir(log))?;
     Ok((open(disk, log, first)?.1, after))
 }
@@ -263,6 +276,17 @@ fn decode_index(rows: &[u8], crc: u32) -> Option<Vec<(EventId, u64)>> {
         Some((first, u64::from_le_bytes(row[8..].try_into().ok()?)))
     };
     rows.chunks_exact(INDEX_ROW_LEN).map(row).collect()
+}
+
+/// Whether an index is one that `write` makes: from the first frame on, ascending, inside the frames.
+fn leads_through(index: &[(EventId, u64)], footer: &Footer) -> bool {
+    index.first() == Some(&(footer.first, START_LEN as u64))
+        && index
+            .windows(2)
+            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
+        && index
+            .last()
+            .is_some_and(|(_, offset)| *offset < footer.index_offset)
 }
 
 fn copy(from: &dyn DiskFile, mut offset: u64, len: usize, out: &mut Appender<'_>) -> io::Result<()> {

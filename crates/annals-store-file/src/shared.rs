@@ -4,6 +4,8 @@
 //! a view.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use annals_core::chain::LogId;
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     wake: Condvar,
     preparing: Mutex<()>,
     maintenance: Mutex<()>,
+    /// The directory's lock, held until nobody is left who could change it: neither journal nor maintenance.
+    _lock: Option<File>,
 }
 
 /// Journal files but for the active one.
@@ -51,8 +55,18 @@ pub(crate) struct Files {
     pub(crate) prepared: Option<JournalFile>,
     /// Number that the next file has.
     pub(crate) next_number: u64,
+    /// The last attempt to pack failed for want of space.
+    pub(crate) packing_lacks_space: bool,
     /// The writer is gone.
     pub(crate) stopped: bool,
+}
+
+/// Whether room has to be made before the same call can succeed.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 impl Shared {
@@ -61,6 +75,7 @@ impl Shared {
         options: Options,
         directory: Uuid,
         logs: HashMap<LogId, Arc<FileLog>>,
+        lock: Option<File>,
     ) -> Self {
         Self {
             disk,
@@ -71,6 +86,7 @@ impl Shared {
             wake: Condvar::new(),
             preparing: Mutex::new(()),
             maintenance: Mutex::new(()),
+            _lock: lock,
         }
     }
 

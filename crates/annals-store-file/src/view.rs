@@ -4,6 +4,7 @@
 //! and never change. A reader copies a few words under the lock and reads without it, on a handle that outlives the
 //! removal of its file. Memory: one index entry per [`INDEX_STRIDE_BYTES`] of frames, whatever the events' size.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use annals_core::chain::{EventId, Head, LogId};
@@ -106,6 +107,13 @@ impl FileLog {
         view.head = header.after();
     }
 
+    /// The first and the last event that readers find in a journal file.
+    pub(crate) fn held_by(&self, journal: u64) -> Option<(EventId, EventId)> {
+        let view = self.view();
+        let part = view.parts.iter().find(|part| part.journal == Some(journal));
+        part.map(|part| (part.first, part.last))
+    }
+
     /// Puts a segment, which ends at `packed`, in the place of what the journal file held.
     pub(crate) fn replace_journal(&self, journal: u64, segment: Part, packed: Head) {
         let mut view = self.view();
@@ -117,9 +125,6 @@ impl FileLog {
 
     fn locate(&self, from: EventId) -> Option<(Part, u64)> {
         let view = self.view();
-        if !view.head.size.contains(from) {
-            return None;
-        }
         let at = view.parts.partition_point(|part| part.last < from);
         let part = view.parts.get(at)?;
         let entry = part.index.partition_point(|(first, _)| *first <= from);
@@ -148,8 +153,16 @@ impl ReadLog for FileLog {
     }
 
     fn read(&self, from: EventId, bytes_max: usize) -> Result<EventRun, ReadError> {
-        let Some((part, offset)) = self.locate(from) else {
+        if !self.head().size.contains(from) {
             return Ok(EventRun::empty(from));
+        }
+        let Some((part, offset)) = self.locate(from) else {
+            return Err(Damage {
+                event: from,
+                place: format!("log {}", self.log),
+                what: "no file holds it".to_owned(),
+            }
+            .into());
         };
         let reader = PartReader {
             log: self.log,
@@ -194,7 +207,7 @@ impl PartReader {
     fn read(mut self, mut offset: u64) -> Result<EventRun, ReadError> {
         let mut wanted = self.bytes_max.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
         while offset < self.part.end {
-            self.fill(offset, wanted)?;
+            let filled = self.fill(offset, wanted)?;
             let mut at = 0;
             let short = loop {
                 match self.take_frame(at, offset)? {
@@ -210,7 +223,10 @@ impl PartReader {
             if at > 0 {
                 continue;
             }
-            // Not even one frame fits the buffer.
+            // Not even one frame fits the buffer: it must at least end where its part and its file do.
+            if filled < wanted || short as u64 > self.part.end - offset {
+                return Err(self.damage(offset, FrameFault::Short).into());
+            }
             let header = self.header(0, offset)?;
             if self.is_large(&header) && header.last_id() >= self.next && header.log == self.log {
                 self.take_some(&header, offset)?;
@@ -218,11 +234,15 @@ impl PartReader {
             }
             wanted = short.max(BLOCK_BYTES_MIN);
         }
+        if self.run.is_empty() {
+            let what = "the frame that holds it is missing";
+            return Err(self.damage_at(offset, self.next, what).into());
+        }
         Ok(self.run.finish())
     }
 
-    /// The next bytes of the part, in the run's buffer from its start.
-    fn fill(&mut self, offset: u64, wanted: usize) -> Result<(), ReadError> {
+    /// The next bytes of the part, in the run's buffer from its start: how many there are, at most `wanted`.
+    fn fill(&mut self, offset: u64, wanted: usize) -> Result<usize, ReadError> {
         let rest = usize::try_from(self.part.end - offset).unwrap_or(usize::MAX);
         let bytes = self.run.bytes_mut();
         bytes.clear();
@@ -232,7 +252,7 @@ impl PartReader {
         if read < HEADER_LEN {
             return Err(self.damage(offset, FrameFault::Short).into());
         }
-        Ok(())
+        Ok(read)
     }
 
     /// A large frame is not read as a whole for the sake of a few events.
@@ -303,7 +323,7 @@ impl PartReader {
     /// Takes a few events of a large frame: the table is checked by its checksum, each body by its hash.
     fn take_some(&mut self, header: &FrameHeader, offset: u64) -> Result<(), ReadError> {
         let mut table = vec![0; header.table_len()];
-        read_exact_at(&*self.part.file, &mut table, offset + HEADER_LEN as u64)?;
+        self.read_exact(&mut table, offset, offset + HEADER_LEN as u64)?;
         let rows: Vec<(u32, EventHash)> = match header.table(&table) {
             Ok(table) => table.rows().collect(),
             Err(fault) => return Err(self.damage(offset, fault).into()),
@@ -322,14 +342,15 @@ impl PartReader {
             .take_while(fits)
             .map(|(_, row)| *row)
             .collect();
-        let bytes = self.run.bytes_mut();
+        let mut bytes = std::mem::take(self.run.bytes_mut());
         bytes.clear();
         bytes.resize(wanted.iter().map(|(len, _)| *len as usize).sum(), 0);
-        read_exact_at(
-            &*self.part.file,
-            bytes,
+        self.read_exact(
+            &mut bytes,
+            offset,
             offset + header.bodies_start() as u64 + skipped,
         )?;
+        *self.run.bytes_mut() = bytes;
         let mut start = 0;
         for (len, hash) in wanted {
             let end = start + len as usize;
@@ -343,6 +364,16 @@ impl PartReader {
             start = end;
         }
         Ok(())
+    }
+
+    /// Reads a piece, at `at`, of the frame at `offset`; a file that is too short for it is damaged.
+    fn read_exact(&self, buf: &mut [u8], offset: u64, at: u64) -> Result<(), ReadError> {
+        match read_exact_at(&*self.part.file, buf, at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(self.damage(offset, FrameFault::Short).into())
+            }
+            read => Ok(read?),
+        }
     }
 
     fn damage(&self, offset: u64, fault: FrameFault) -> Damage {

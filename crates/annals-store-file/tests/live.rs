@@ -5,8 +5,9 @@ use std::thread;
 
 use annals_core::seal::seal;
 use annals_core::time::Micros;
-use annals_store::{Journal, LogBatch, ReadLog};
+use annals_store::{CommitError, Journal, LogBatch, ReadLog};
 use annals_store_file::{OpenError, Options, inspect, open};
+use annals_testkit::simdisk::{Fault, SimDisk};
 use annals_testkit::{chain, events};
 use tempfile::TempDir;
 
@@ -18,8 +19,7 @@ const OPTIONS: Options = Options {
 };
 const ROUNDS: u64 = 400;
 
-/// Red when: `inspect` reports what it saw once; `load` opens segments before journal files; `pack` removes the journal
-/// file before the segment has its name.
+/// Red when: `inspect` reports what it saw once; `pack` removes the journal file before the segment has its name.
 #[test]
 fn the_offline_reader_never_sees_damage_beside_a_live_writer() {
     let dir = TempDir::new().unwrap();
@@ -107,7 +107,7 @@ fn newer_formats_are_refused() {
     ));
 }
 
-/// Red when: `next_file` makes a file of the usual size whatever is needed.
+/// Red when: `take_some` starts at the frame's first event.
 #[test]
 fn a_batch_larger_than_a_journal_file_gets_a_file_of_its_own() {
     let dir = TempDir::new().unwrap();
@@ -152,7 +152,7 @@ fn a_backlog_of_unpacked_files_is_bounded() {
     assert!(
         matches!(
             refused,
-            annals_store::CommitError::Backlog {
+            CommitError::Backlog {
                 files: 2,
                 files_max: 2
             }
@@ -162,4 +162,30 @@ fn a_backlog_of_unpacked_files_is_bounded() {
     while opened.maintenance.step().unwrap() {}
     commit(&mut opened).expect("after packing there is room");
     chain::audit(&*opened.log).unwrap();
+}
+
+/// A backlog that a full disk causes is told as what it is, and goes when there is room.
+///
+/// Red when: `rotate` does not look at `packing_lacks_space`, or `step` does not clear it.
+#[test]
+fn a_backlog_for_want_of_space_is_no_space() {
+    let disk = SimDisk::new();
+    let mut opened = crate::support::open_sim(&disk).unwrap();
+    let commit = |opened: &mut annals_store_file::Opened| {
+        let head = opened.log.head();
+        crate::support::commit_one(opened, &head)
+    };
+    let refused = (0..1_000)
+        .find_map(|_| commit(&mut opened).err())
+        .expect("the backlog is bounded");
+    assert!(matches!(refused, CommitError::Backlog { .. }), "{refused}");
+    // The next file is made first; packing then finds no room.
+    assert!(opened.maintenance.step().unwrap());
+    disk.fail_at(disk.calls() + 1, Fault::NoSpace);
+    assert!(opened.maintenance.step().is_err());
+    let refused = commit(&mut opened).expect_err("nothing was packed");
+    assert!(matches!(refused, CommitError::NoSpace(_)), "{refused}");
+    disk.heal();
+    while opened.maintenance.step().unwrap() {}
+    commit(&mut opened).expect("there is room");
 }

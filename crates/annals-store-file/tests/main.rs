@@ -1,7 +1,11 @@
 //! The file engine against the conformance suite, a disk that fails, and an attacker with write access.
+#![allow(clippy::unwrap_used)]
 
+mod beside;
 mod conformance;
 mod crash;
+mod faults;
+mod hostile;
 mod live;
 mod recovery;
 mod support;

@@ -14,7 +14,7 @@ const FIRST_SEGMENT_FRAME: usize = 64;
 
 /// What an outsider concludes from the directory.
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+pub(crate) enum Found {
     Intact,
     /// Bytes behind the last frame are reported; no event is missing.
     Residue,
@@ -24,7 +24,7 @@ enum Found {
     Unreadable(String),
 }
 
-fn look(disk: &SimDisk) -> Found {
+pub(crate) fn look(disk: &SimDisk) -> Found {
     let inspection = match inspect_on(disk) {
         Ok(inspection) => inspection,
         Err(annals_store_file::OpenError::Damaged(damage)) => return Found::Broken(damage.event.get()),
@@ -49,10 +49,10 @@ fn look(disk: &SimDisk) -> Found {
 }
 
 const BATCHES: u64 = 15;
-const EVENTS: u64 = BATCHES * 3;
+pub(crate) const EVENTS: u64 = BATCHES * 3;
 
-/// A directory with segments, a full journal file that is not packed, an active and a prepared one, closed in order.
-fn directory() -> SimDisk {
+/// A directory with segments, an active and a prepared journal file, closed in order.
+pub(crate) fn directory() -> SimDisk {
     let disk = SimDisk::new();
     let answers = work(&disk, BATCHES);
     assert_eq!(answers.acknowledged.len() as u64, EVENTS);
@@ -63,7 +63,7 @@ fn directory() -> SimDisk {
     disk
 }
 
-fn with<R>(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>) -> R) -> (SimDisk, R) {
+pub(crate) fn with<R>(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>) -> R) -> (SimDisk, R) {
     let disk = disk.fork();
     let mut content = disk.content(name);
     let result = change(&mut content);
@@ -72,7 +72,7 @@ fn with<R>(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>) -> R) -
 }
 
 /// The frames of a journal file or a segment: offset and header.
-fn frames(content: &[u8], start: usize) -> Vec<(usize, FrameHeader)> {
+pub(crate) fn frames(content: &[u8], start: usize) -> Vec<(usize, FrameHeader)> {
     let mut at = start;
     let mut found = Vec::new();
     while let Some(header) = content.get(at..).and_then(|rest| FrameHeader::decode(rest).ok()) {
@@ -83,7 +83,7 @@ fn frames(content: &[u8], start: usize) -> Vec<(usize, FrameHeader)> {
 }
 
 /// Files that hold frames, with where these start.
-fn files_with_frames(disk: &SimDisk) -> Vec<(String, usize)> {
+pub(crate) fn files_with_frames(disk: &SimDisk) -> Vec<(String, usize)> {
     let start = |name: &str| {
         if name.ends_with(".segment") {
             FIRST_SEGMENT_FRAME
@@ -123,7 +123,7 @@ fn bodies(disk: &SimDisk) -> Vec<(String, std::ops::Range<usize>, u64)> {
 }
 
 /// Makes the checksums of the frame at `at` right again, as an attacker who knows the format would.
-fn mend_checksums(content: &mut [u8], at: usize) {
+pub(crate) fn mend_checksums(content: &mut [u8], at: usize) {
     let header = {
         // The header's own checksum first, so that its lengths can be read.
         seal_header(content, at);
@@ -138,13 +138,13 @@ fn mend_checksums(content: &mut [u8], at: usize) {
     seal_header(content, at);
 }
 
-fn seal_header(content: &mut [u8], at: usize) {
+pub(crate) fn seal_header(content: &mut [u8], at: usize) {
     let crc = crc32c(&content[at..at + HEADER_LEN - 4]);
     content[at + HEADER_LEN - 4..at + HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// CRC-32C, bit by bit, sharing no code with the engine.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
             (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg())
@@ -152,8 +152,9 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Red when: `Frame::decode` or `FrameHeader::decode` passes over a checksum, or the padding; `JournalFile::open` compares
-/// less than the page; `HeadRecord::decode` passes over a slot's padding; a segment's `open` passes over start, index or footer.
+/// Red when: `Frame::decode` passes over the padding; `FrameHeader::decode` over the header's checksum; `JournalFile::open`
+/// compares less than the page; `HeadRecord::decode` passes over a slot's checksum or padding; a segment's `open` over its start or
+/// the footer's checksum; a manifest's digest or exact text, or `FORMAT`'s, is not compared.
 #[test]
 fn every_flipped_bit_is_found() {
     let disk = directory();
@@ -190,7 +191,7 @@ fn every_flipped_bit_is_found() {
     }
 }
 
-/// Red when: `first_damaged` gives the frame's first event.
+/// Red when: `first_damaged` gives the frame's first event; `proven_durable` is always false, or passes over what is known.
 #[test]
 fn a_changed_body_is_found_at_its_event() {
     let disk = directory();
@@ -256,7 +257,7 @@ fn checksums_that_were_made_right_do_not_help() {
     }
 }
 
-/// Red when: `Loader::take` does not compare frame numbers (delete, swap, repeat), or `proven_durable` is always false.
+/// Red when: `Loader::take` does not compare frame numbers (delete, swap, repeat).
 #[test]
 fn frames_that_are_deleted_swapped_repeated_or_shifted_are_found() {
     let disk = directory();
@@ -343,15 +344,16 @@ fn a_cut_off_tail_is_found_wherever_it_is_cut() {
     }
 }
 
-/// Red when: `check_file_numbers` or `load_segments` does not look for gaps, or `head::read` takes a missing file as fine.
+/// Red when: `load_segments` does not compare where a segment starts (the directory then opens for writing), or `head::read`
+/// takes a missing file as fine.
 #[test]
 fn files_that_are_missing_are_found() {
     let disk = directory();
-    let (_, last) = disk
+    let last = disk
         .files()
         .into_iter()
-        .filter(|name| name.ends_with(".journal"))
-        .fold((0, String::new()), |(n, _), name| (n + 1, name));
+        .rfind(|name| name.ends_with(".journal"))
+        .unwrap();
     for name in disk.files() {
         // The prepared file holds nothing; without it, one is made again.
         if name == last {
@@ -363,6 +365,10 @@ fn files_that_are_missing_are_found() {
         assert!(
             matches!(found, Found::Broken(_) | Found::Unreadable(_)),
             "{name} removed: {found:?}"
+        );
+        assert!(
+            open_sim(&changed).is_err() || name == "FORMAT",
+            "{name} removed, and it opens for writing"
         );
     }
     let (both, ()) = with(&disk, "head", |content| {

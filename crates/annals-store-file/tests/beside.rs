@@ -1,0 +1,85 @@
+//! The offline reader beside a writer that does the most awkward thing between any two of its reads.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use annals_store::{Journal, ReadLog};
+use annals_store_file::disk::{Disk, DiskFile};
+use annals_store_file::{Opened, inspect_on};
+use annals_testkit::chain;
+use annals_testkit::simdisk::SimDisk;
+
+use crate::support::{commit_one, open_sim};
+
+/// A disk on which a live writer commits, rotates, packs and settles each time someone looks at `head` or lists the journal.
+struct Disturbed {
+    disk: SimDisk,
+    writer: Mutex<Opened>,
+}
+
+impl Disturbed {
+    fn disturb(&self) {
+        let mut opened = self.writer.lock().expect("one thread");
+        for _ in 0..30 {
+            let head = opened.log.head();
+            commit_one(&mut opened, &head).expect("commits");
+            while opened.maintenance.step().expect("packs") {}
+        }
+        opened.journal.settle().expect("settles");
+    }
+}
+
+impl Disk for Disturbed {
+    fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        if name == "head" {
+            self.disturb();
+        }
+        self.disk.open_read(name)
+    }
+
+    fn open_write(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        panic!("the offline reader writes {name}")
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        panic!("the offline reader creates {name}")
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        if dir == "journal" {
+            self.disturb();
+        }
+        self.disk.list(dir)
+    }
+
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        panic!("the offline reader creates {dir}")
+    }
+
+    fn rename(&self, from: &str, _to: &str) -> io::Result<()> {
+        panic!("the offline reader renames {from}")
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        panic!("the offline reader removes {name}")
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        panic!("the offline reader syncs {dir}")
+    }
+}
+
+/// The order of reads alone does it, at the first look: nothing needs to be looked at twice.
+///
+/// Red when: `load` reads the head record after the journal, or the segments before it.
+#[test]
+fn the_order_of_reads_is_right_whatever_happens_in_between() {
+    let disk = SimDisk::new();
+    let writer = Mutex::new(open_sim(&disk).unwrap());
+    let disturbed = Disturbed { disk, writer };
+    for _ in 0..3 {
+        let inspection = inspect_on(&disturbed).expect("no damage");
+        let seen = chain::audit(&*inspection.log).expect("an intact chain");
+        assert!(seen.events >= 30);
+    }
+}
