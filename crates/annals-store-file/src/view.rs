@@ -223,8 +223,8 @@ impl PartReader {
             if at > 0 {
                 continue;
             }
-            // Not even one frame fits the buffer: it must at least end where its part and its file do.
-            if filled < wanted || short as u64 > self.part.end - offset {
+            // Not even one frame fits the buffer, and there is no more: the part ends, or its file, before the frame does.
+            if filled < wanted {
                 return Err(self.damage(offset, FrameFault::Short).into());
             }
             let header = self.header(0, offset)?;

@@ -301,8 +301,8 @@ fn a_journal_file_that_lost_its_last_frame_is_not_given_up() {
 
 /// What lies in a full file is packed only if it is what was sealed.
 ///
-/// Red when: `segment::write` does not read back, or only after the rename; `read_back` does not compare a body with its hash, or
-/// a frame with the one before; `frames_by_log` passes over what lies behind the frames.
+/// Red when: `segment::write` does not read back, or only after the rename, or leaves what it wrote; `read_back` does not compare
+/// a body with its hash, or a frame with the one before; `frames_by_log` passes over what lies behind the frames.
 #[test]
 fn a_damaged_journal_file_is_not_packed() {
     type Change = fn(&mut Vec<u8>);

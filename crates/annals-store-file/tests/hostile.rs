@@ -66,7 +66,7 @@ fn put(content: &mut [u8], at: usize, value: u64) {
     content[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
-/// Red when: `PartReader::read` does not look whether a frame ends inside its part (it then asks for the rest for ever).
+/// Red when: `PartReader::read` goes on when the file has not what it asked for (it then asks for ever).
 #[test]
 fn a_frame_that_claims_more_than_the_file_has_is_damage() {
     let disk = directory();
@@ -88,7 +88,7 @@ fn a_frame_that_claims_more_than_the_file_has_is_damage() {
     }
 }
 
-/// Red when: `PartReader::read` does not look whether the file still has what the part says.
+/// Red when: `PartReader::read` goes on when the file has not what it asked for.
 #[test]
 fn a_file_that_is_cut_off_under_a_reader_is_damage() {
     for name in [".segment", ".journal"] {
@@ -171,6 +171,7 @@ fn an_index_that_leads_astray_is_damage() {
             seal_footer(content);
         });
         assert_eq!(look_ends(&changed), Found::Broken(first), "{what}");
+        assert!(matches!(open_sim(&changed), Err(OpenError::Damaged(_))), "{what}");
     }
 }
 
@@ -383,7 +384,7 @@ fn what_a_newer_version_wrote_is_no_residue() {
     assert!(!newer.files().iter().any(|name| name.starts_with("quarantine/")));
 }
 
-/// Red when: `take_some` does not compare a body with its hash.
+/// Red when: `take_some` does not compare a body with its hash, or takes the end of the file for a failure of the disk.
 #[test]
 fn a_changed_body_in_a_large_frame_is_found_by_its_hash() {
     let disk = SimDisk::new();
@@ -410,6 +411,11 @@ fn a_changed_body_in_a_large_frame_is_found_by_its_hash() {
         opened.log.read(id(501), 1).unwrap().get(0).unwrap().body,
         sealed.body(500)
     );
+    // Cut off behind what the reader looks at first.
+    let content = disk.content(name);
+    disk.tamper(name, content[..at + header.frame_len() - 1_000].to_vec());
+    let found = opened.log.read(id(1_000), 1);
+    assert!(matches!(found, Err(ReadError::Damaged(_))), "{found:?}");
 }
 
 /// Red when: `read_manifests` does not compare a manifest's UUID with its directory.

@@ -13,29 +13,29 @@ use annals_testkit::{chain, events};
 use annals_verify::{Level, Verdict};
 
 /// Small files, so that a short workload rotates and packs.
-pub const OPTIONS: Options = Options {
+pub(crate) const OPTIONS: Options = Options {
     journal_file_bytes: 4096 + 6 * 1024,
     backlog_files_max: 4,
 };
 
 /// What the workload knows: hashes of the events that were acknowledged, and those whose outcome it was not told.
 #[derive(Debug, Clone, Default)]
-pub struct Answers {
-    pub acknowledged: Vec<EventHash>,
-    pub uncertain: Vec<EventHash>,
+pub(crate) struct Answers {
+    pub(crate) acknowledged: Vec<EventHash>,
+    pub(crate) uncertain: Vec<EventHash>,
     /// Quarantined files that a recovery reported.
-    pub quarantined: Vec<String>,
+    pub(crate) quarantined: Vec<String>,
     /// True once the log opened.
-    pub opened: bool,
+    pub(crate) opened: bool,
 }
 
-pub fn open_sim(disk: &SimDisk) -> Result<Opened, OpenError> {
+pub(crate) fn open_sim(disk: &SimDisk) -> Result<Opened, OpenError> {
     open_on(Arc::new(disk.clone()), OPTIONS)
 }
 
 /// Commits `batches` batches, with maintenance and settling in between, as far as the disk lets it; on an unknown outcome it
 /// recovers, looks, and goes on.
-pub fn work(disk: &SimDisk, batches: u64) -> Answers {
+pub(crate) fn work(disk: &SimDisk, batches: u64) -> Answers {
     let mut answers = Answers::default();
     let Ok(mut opened) = open_sim(disk) else {
         return answers;
@@ -92,7 +92,7 @@ fn recover(opened: &mut Opened, answers: &mut Answers) -> bool {
 
 /// What a disk must hold after whatever happened: every acknowledged event, perhaps the uncertain ones, nothing else, in a
 /// chain that the oracle and the verifier both find intact; and it takes new events, which then survive a power cut.
-pub fn audit(disk: &SimDisk, answers: &Answers) -> Result<(), String> {
+pub(crate) fn audit(disk: &SimDisk, answers: &Answers) -> Result<(), String> {
     let opened = open_sim(disk).map_err(|error| format!("does not open: {error}"))?;
     let held = hashes(&*opened.log)?;
     let known = answers.acknowledged.len();
@@ -112,7 +112,7 @@ pub fn audit(disk: &SimDisk, answers: &Answers) -> Result<(), String> {
 }
 
 /// `annals-verify` over the directory as an outsider reads it.
-pub fn audit_offline(disk: &SimDisk, size: u64) -> Result<(), String> {
+pub(crate) fn audit_offline(disk: &SimDisk, size: u64) -> Result<(), String> {
     let inspection = inspect_on(disk).map_err(|error| format!("the offline reader says: {error}"))?;
     if inspection.residue.is_some() {
         return Err(format!("residue after recovery: {:?}", inspection.residue));
@@ -149,7 +149,7 @@ fn still_works(disk: &SimDisk, held: &[EventHash]) -> Result<(), String> {
     Ok(())
 }
 
-pub fn commit_one(opened: &mut Opened, head: &Head) -> Result<Vec<EventHash>, CommitError> {
+pub(crate) fn commit_one(opened: &mut Opened, head: &Head) -> Result<Vec<EventHash>, CommitError> {
     let sealed = seal(head, Micros(0), [&events::batch(1, 77)].into_iter());
     let log = opened.log_id();
     opened.journal.commit(&[LogBatch { log, batch: &sealed }])?;
@@ -157,7 +157,7 @@ pub fn commit_one(opened: &mut Opened, head: &Head) -> Result<Vec<EventHash>, Co
 }
 
 /// Hashes of all events, found right by the naive oracle.
-pub fn hashes(log: &dyn ReadLog) -> Result<Vec<EventHash>, String> {
+pub(crate) fn hashes(log: &dyn ReadLog) -> Result<Vec<EventHash>, String> {
     let mut found = Vec::new();
     chain::audit_with(log, |event| {
         found.push(event.hash);
@@ -167,6 +167,6 @@ pub fn hashes(log: &dyn ReadLog) -> Result<Vec<EventHash>, String> {
 }
 
 /// The id as a typed one.
-pub fn id(id: u64) -> EventId {
+pub(crate) fn id(id: u64) -> EventId {
     EventId::new(id).expect("ids start at 1")
 }

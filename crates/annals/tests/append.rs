@@ -42,20 +42,16 @@ fn a_busy_server_is_tried_again() {
 #[test]
 fn patience_has_an_end() {
     let dir = TempDir::new().unwrap();
-    let server = Scripted::start(vec![answer(
-        "503 Service Unavailable",
-        "retry-after: 60\r\n",
-        BUSY,
-    )]);
-    run_with(
-        dir.path(),
-        &["append", "--retry-for", "1", "--url", &server.url],
-        lines(2).as_bytes(),
-    )
-    .exits(1)
-    .says("stored: nothing; not stored: lines 1–2 and everything behind")
-    .says("the log is busy");
-    server.bodies();
+    // The second answer is never asked for.
+    let server = Scripted::start(vec![
+        answer("503 Service Unavailable", "retry-after: 3\r\n", BUSY),
+        answer("422 Unprocessable Content", "", ""),
+    ]);
+    let args = ["append", "--retry-for", "1", "--url", &server.url];
+    run_with(dir.path(), &args, lines(2).as_bytes())
+        .exits(1)
+        .says("stored: nothing; not stored: lines 1–2 and everything behind")
+        .says("the log is busy");
 }
 
 /// Red when: `refused` takes an outcome that it does not know for "not stored".
@@ -120,21 +116,17 @@ fn a_slow_producer_does_not_wait_for_more() {
     use std::io::Write as _;
 
     let server = Server::start();
-    let mut child = server
-        .command(&["append", "--json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut producer = child.stdin.take().unwrap();
-    let mut receipts = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut command = server.command(&["append", "--json"]);
+    command.stdin(Stdio::piped());
+    let mut append = Follower::start(command, &server.dir.path().join("append.log"));
+    let mut producer = append.stdin();
     for id in 1..=3 {
         producer.write_all(lines(1).as_bytes()).unwrap();
-        let receipt = receipts.next().unwrap().unwrap();
+        let receipt = append.line().unwrap();
         assert!(receipt.starts_with(&format!("{{\"event_id\":{id},")), "{receipt}");
     }
     drop(producer);
-    assert!(child.wait().unwrap().success());
+    assert_eq!(append.wait(), Some(0));
 }
 
 /// Red when: `run` takes the next batch without looking whether Ctrl-C was pressed.

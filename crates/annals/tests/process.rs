@@ -5,7 +5,9 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -138,7 +140,7 @@ impl Server {
                 panic!("the server ended ({status}): {said}");
             }
             assert!(Instant::now() < deadline, "the server does not start: {said}");
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -223,7 +225,7 @@ pub(crate) fn free_port() -> u16 {
 /// A command that goes on until it is stopped, read line by line.
 pub(crate) struct Follower {
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    lines: mpsc::Receiver<String>,
 }
 
 impl Follower {
@@ -234,13 +236,24 @@ impl Follower {
             .stderr(File::create(stderr).unwrap())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
         Self { child, lines }
     }
 
-    /// The next line of stdout; waits for it. `None` at the end.
+    /// The next line of stdout; waits for it, but not for ever. `None` at the end.
     pub(crate) fn line(&mut self) -> Option<String> {
-        self.lines.next().map(Result::unwrap)
+        match self.lines.recv_timeout(Duration::from_secs(60)) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line came"),
+        }
     }
 
     /// Its stdin, when it was piped.

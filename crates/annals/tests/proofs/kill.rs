@@ -6,7 +6,8 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use crate::harness::{
-    Batch, Choices, Client, Launch, Ledger, Server, Shape, Told, append, is_long, segment_names, verify_dir, verify_server,
+    Batch, Choices, Client, Launch, Ledger, Server, Shape, Told, append, is_long, segment_names, verify_dir,
+    verify_server,
 };
 
 const PRODUCERS: usize = 4;
@@ -23,7 +24,9 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_process_is_killed()
     let mut ledger = Ledger::default();
     let rounds = if is_long() { 300 } else { 25 };
     for round in 0..rounds {
-        let server = Launch::new(&data_dir).journal_file_bytes(JOURNAL_FILE_BYTES).start();
+        let server = Launch::new(&data_dir)
+            .journal_file_bytes(JOURNAL_FILE_BYTES)
+            .start();
         ledger.check(server.address);
         verify_server(server.address).intact();
         let answers_until_kill = choices.pick(1..90);
@@ -33,8 +36,14 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_process_is_killed()
         assert!(found.checked() >= ledger.sealed_len(), "{found:?}");
     }
     the_log_is_whole(&data_dir, &mut ledger);
-    assert!(!segment_names(&data_dir).is_empty(), "journal files were packed meanwhile");
-    assert!(ledger.unanswered_len() > 0, "the kills hit requests that were under way");
+    assert!(
+        !segment_names(&data_dir).is_empty(),
+        "journal files were packed meanwhile"
+    );
+    assert!(
+        ledger.unanswered_len() > 0,
+        "the kills hit requests that were under way"
+    );
 }
 
 /// Lets producers loose and kills the server after so many acknowledged requests. True when it was the kill that ended it.
@@ -64,10 +73,16 @@ fn kill_under_load(mut server: Server, round: usize, answers_until_kill: usize, 
 /// Sends batches, odd producers single events, over one connection until it breaks.
 fn produce(address: SocketAddr, round: usize, producer: usize, told: &Sender<(Batch, Told)>) {
     let mut choices = Choices::new((round * PRODUCERS + producer + 1) as u64);
-    let Ok(mut client) = Client::connect(address) else { return };
+    let Ok(mut client) = Client::connect(address) else {
+        return;
+    };
     for serial in 0.. {
         let name = format!("r{round}-p{producer}-{serial}");
-        let shape = if producer % 2 == 1 { Shape::One } else { Shape::Lines };
+        let shape = if producer % 2 == 1 {
+            Shape::One
+        } else {
+            Shape::Lines
+        };
         let fill_bytes = choices.pick(0..2_000);
         let batch = match shape {
             Shape::One => Batch::one(&name, fill_bytes),
@@ -83,7 +98,9 @@ fn produce(address: SocketAddr, round: usize, producer: usize, told: &Sender<(Ba
 }
 
 fn the_log_is_whole(data_dir: &Path, ledger: &mut Ledger) {
-    let server = Launch::new(data_dir).journal_file_bytes(JOURNAL_FILE_BYTES).start();
+    let server = Launch::new(data_dir)
+        .journal_file_bytes(JOURNAL_FILE_BYTES)
+        .start();
     ledger.check_from_the_start(server.address);
     verify_server(server.address).intact();
     let ended = server.stop();

@@ -21,7 +21,9 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
 /// All files below a directory, sorted. Files that go while it is looked at are passed over.
 pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let Ok(entries) = fs::read_dir(dir) else { return found };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return found;
+    };
     for path in entries.map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
             found.extend(files_below(&path));

@@ -136,7 +136,8 @@ impl Ledger {
     pub(crate) fn record(&mut self, batch: Batch, told: &Told) {
         match told {
             Told::Sealed(receipts) => {
-                self.sealed.extend(batch.ids.into_iter().zip(receipts.iter().cloned()));
+                self.sealed
+                    .extend(batch.ids.into_iter().zip(receipts.iter().cloned()));
             }
             Told::NotStored { .. } => self.not_stored.extend(batch.ids),
             Told::Unknown { .. } | Told::Nothing => self.unanswered.push(batch.ids),
@@ -173,7 +174,11 @@ impl Ledger {
             let after = self.found.len();
             let page = client.get(&format!("/events?after={after}&limit=20000")).unwrap();
             assert_eq!(page.status, 200, "{page:?}");
-            for line in page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            for line in page
+                .body
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
                 self.take(&serde_json::from_slice(line).unwrap());
             }
             if self.found.len() == after {
@@ -190,7 +195,11 @@ impl Ledger {
         self.head_hash.clear();
         self.check(address);
         for (id, receipt) in &before {
-            assert_eq!(self.found.get(id), Some(receipt), "event {id} was there and is not");
+            assert_eq!(
+                self.found.get(id),
+                Some(receipt),
+                "event {id} was there and is not"
+            );
         }
     }
 
@@ -210,16 +219,29 @@ impl Ledger {
     #[track_caller]
     fn compare(&self) {
         for (id, receipt) in &self.sealed {
-            assert_eq!(self.found.get(id), Some(receipt), "acknowledged event {id} is not there as it was");
+            assert_eq!(
+                self.found.get(id),
+                Some(receipt),
+                "acknowledged event {id} is not there as it was"
+            );
         }
         for id in &self.not_stored {
-            assert!(!self.found.contains_key(id), "event {id} is stored although the caller heard otherwise");
+            assert!(
+                !self.found.contains_key(id),
+                "event {id} is stored although the caller heard otherwise"
+            );
         }
         let mut known = self.sealed.len();
         for batch in &self.unanswered {
-            let ids: Vec<u64> = batch.iter().filter_map(|id| Some(self.found.get(id)?.event_id)).collect();
+            let ids: Vec<u64> = batch
+                .iter()
+                .filter_map(|id| Some(self.found.get(id)?.event_id))
+                .collect();
             let is_whole = ids.len() == batch.len() && ids.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-            assert!(ids.is_empty() || is_whole, "a batch is there in part: {ids:?} of {batch:?}");
+            assert!(
+                ids.is_empty() || is_whole,
+                "a batch is there in part: {ids:?} of {batch:?}"
+            );
             known += ids.len();
         }
         assert_eq!(known, self.found.len(), "events that nobody sent");

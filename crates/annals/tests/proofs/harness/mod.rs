@@ -11,12 +11,14 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use files::{copy_dir, files_below, find_in_file, flip_bit, holds_frames, journal_names, segment_names};
+pub(crate) use files::{
+    copy_dir, files_below, find_in_file, flip_bit, holds_frames, journal_names, segment_names,
+};
 pub(crate) use http::Client;
 pub(crate) use ledger::{Batch, Ledger, Shape, Told, append};
 pub(crate) use server::{Ended, Launch, Server};
 pub(crate) use tracer::{Call, Point, WRITING_CALLS, calls, strace};
-pub(crate) use verify::{Verified, verify_dir, verify_server};
+pub(crate) use verify::{verify_dir, verify_dir_against, verify_server};
 
 /// Longest wait for anything before the test is red.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

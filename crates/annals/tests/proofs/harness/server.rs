@@ -125,7 +125,10 @@ impl Process {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
                     if let Some(address) = listening_address(&line) {
-                        return Ok(Server { process: self, address });
+                        return Ok(Server {
+                            process: self,
+                            address,
+                        });
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => panic!("no sign of life: {}", self.said()),
@@ -181,11 +184,6 @@ impl Server {
         Client::connect(self.address).unwrap()
     }
 
-    /// What it said on stderr until now.
-    pub(crate) fn said(&self) -> String {
-        self.process.said()
-    }
-
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.child.try_wait().unwrap().is_some()
     }
@@ -204,7 +202,11 @@ impl Server {
     pub(crate) fn stop(self) -> Ended {
         let pid = self.process.child.id().to_string();
         // Fails when the process has ended by itself; the caller sees its code.
-        drop(Command::new("sh").args(["-c", "kill -TERM \"$0\" 2>/dev/null", &pid]).status());
+        drop(
+            Command::new("sh")
+                .args(["-c", "kill -TERM \"$0\" 2>/dev/null", &pid])
+                .status(),
+        );
         self.wait_for_end()
     }
 

@@ -39,7 +39,9 @@ pub(crate) fn calls(trace: &Path) -> Vec<Call> {
     let mut open: HashMap<String, usize> = HashMap::new();
     let text = String::from_utf8_lossy(&fs::read(trace).unwrap()).into_owned();
     for (at, line) in text.lines().enumerate() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Some((thread, rest)) = line.split_once(' ') else {
+            continue;
+        };
         let rest = rest.trim_start();
         if rest.starts_with("---") || rest.starts_with("+++") {
             continue;
@@ -51,7 +53,9 @@ pub(crate) fn calls(trace: &Path) -> Vec<Call> {
             }
             continue;
         }
-        let Some((name, arguments)) = rest.split_once('(') else { continue };
+        let Some((name, arguments)) = rest.split_once('(') else {
+            continue;
+        };
         let is_open = rest.ends_with("<unfinished ...>");
         if is_open {
             open.insert(thread.to_owned(), calls.len());
@@ -69,7 +73,8 @@ pub(crate) fn calls(trace: &Path) -> Vec<Call> {
 }
 
 fn result_of(line: &str) -> String {
-    line.rsplit_once(" = ").map_or_else(String::new, |(_, result)| result.trim().to_owned())
+    line.rsplit_once(" = ")
+        .map_or_else(String::new, |(_, result)| result.trim().to_owned())
 }
 
 /// A call of a workload at which something can be made to happen.
@@ -106,7 +111,10 @@ impl Point {
                 nth: *nth,
                 result: call.result,
             };
-            if !points.contains(&point) {
+            // strace counts for each thread: of equal points, the one that comes first is hit.
+            let is_equal =
+                |other: &Self| (&other.call, &other.path, other.nth) == (&point.call, &point.path, point.nth);
+            if !points.iter().any(is_equal) {
                 points.push(point);
             }
         }
@@ -115,7 +123,9 @@ impl Point {
 
     /// Whether it is on a file whose name ends so.
     pub(crate) fn is_on(&self, suffix: &str) -> bool {
-        self.path.as_ref().is_some_and(|path| path.to_str().unwrap().ends_with(suffix))
+        self.path
+            .as_ref()
+            .is_some_and(|path| path.to_str().unwrap().ends_with(suffix))
     }
 
     /// strace's arguments that make `what` happen at this point, and only there.
@@ -129,7 +139,11 @@ impl Point {
         let mut arguments = strace(Path::new("/dev/null"), call);
         if let Some(path) = &self.path {
             // Joining an empty path would add a slash.
-            let path = if path.as_os_str().is_empty() { data_dir.to_owned() } else { data_dir.join(path) };
+            let path = if path.as_os_str().is_empty() {
+                data_dir.to_owned()
+            } else {
+                data_dir.join(path)
+            };
             arguments.extend(["-P".to_owned(), path.to_str().unwrap().to_owned()]);
         }
         arguments.extend(["-e".to_owned(), format!("inject={call}:{what}:when={when}")]);
@@ -141,5 +155,7 @@ impl Point {
 pub(crate) fn strace(trace: &Path, calls: &str) -> Vec<String> {
     let trace = trace.to_str().unwrap();
     let known = format!("trace={calls}");
-    ["-y", "-s", "4096", "-o", trace, "-e", &known].map(ToOwned::to_owned).to_vec()
+    ["-y", "-s", "4096", "-o", trace, "-e", &known]
+        .map(ToOwned::to_owned)
+        .to_vec()
 }

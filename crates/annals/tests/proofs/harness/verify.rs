@@ -12,7 +12,8 @@ pub(crate) struct Verified {
     pub(crate) code: Option<i32>,
     /// The verdict as JSON, null when there is none.
     pub(crate) verdict: Value,
-    pub(crate) stderr: String,
+    #[expect(dead_code, reason = "shown when a test fails")]
+    stderr: String,
 }
 
 impl Verified {
@@ -38,6 +39,16 @@ impl Verified {
 /// Offline, also beside a live server.
 pub(crate) fn verify_dir(data_dir: &Path) -> Verified {
     run(&["--data-dir", data_dir.to_str().unwrap()])
+}
+
+/// Offline, against what somebody holds elsewhere.
+pub(crate) fn verify_dir_against(data_dir: &Path, checkpoint: &str) -> Verified {
+    run(&[
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+        "--checkpoint",
+        checkpoint,
+    ])
 }
 
 /// By downloading everything.
