@@ -177,7 +177,7 @@ impl Subject {
         })
     }
 
-    /// Canonical events in, durable events out. Copies of the batches are made before the clock starts.
+    /// Canonical events in, durable events out. What is refused because packing has to catch up is sent again.
     fn run(&mut self, batches: &[CanonicalBatch]) -> Result<Duration> {
         let copies = batches.to_vec();
         let start = Instant::now();
@@ -186,13 +186,8 @@ impl Subject {
             if waiting.len() == IN_FLIGHT {
                 self.take(&mut waiting)?;
             }
-            let pending = loop {
-                match self.log.append(batch.clone()) {
-                    Err(annals_log::AppendError::Busy { retry_after }) => thread::sleep(retry_after),
-                    answer => break answer?,
-                }
-            };
-            waiting.push_back(pending);
+            // The copy that is sent again costs what a producer's own would.
+            waiting.push_back((self.log.append(batch.clone())?, batch));
         }
         while !waiting.is_empty() {
             self.take(&mut waiting)?;
@@ -200,12 +195,21 @@ impl Subject {
         Ok(start.elapsed())
     }
 
-    fn take(&mut self, waiting: &mut VecDeque<annals_log::Pending>) -> Result<()> {
-        if let Some(pending) = waiting.pop_front() {
-            let receipt = pending.wait()?;
-            if let Some((_, hash, _)) = receipt.iter().last() {
-                self.head = hash;
+    fn take(&mut self, waiting: &mut VecDeque<(annals_log::Pending, CanonicalBatch)>) -> Result<()> {
+        let Some((pending, batch)) = waiting.pop_front() else {
+            return Ok(());
+        };
+        match pending.wait() {
+            Ok(receipt) => {
+                if let Some((_, hash, _)) = receipt.iter().last() {
+                    self.head = hash;
+                }
             }
+            Err(annals_log::AppendError::Busy { .. }) => {
+                thread::sleep(Duration::from_millis(5));
+                waiting.push_back((self.log.append(batch.clone())?, batch));
+            }
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }

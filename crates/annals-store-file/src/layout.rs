@@ -115,8 +115,12 @@ pub(crate) fn segment_name(log: LogId, first: EventId) -> String {
 
 /// The numbers in the names `<20 digits><suffix>` of a directory, ascending; other names are passed over.
 pub(crate) fn numbered(disk: &dyn Disk, dir: &str, suffix: &str) -> io::Result<Vec<u64>> {
-    let mut numbers: Vec<u64> = disk
-        .list(dir)?
+    let names = match disk.list(dir) {
+        // A directory that is missing holds nothing: what it should hold is missed by who asks.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed?,
+    };
+    let mut numbers: Vec<u64> = names
         .iter()
         .filter_map(|name| name.strip_suffix(suffix))
         .filter(|digits| digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
@@ -198,7 +202,7 @@ pub(crate) fn read_manifests(disk: &dyn Disk) -> Result<Vec<Manifest>, OpenError
     Ok(manifests)
 }
 
-/// Makes a log's directory and manifest, durable when it returns.
+/// Makes a log's directory and manifest, durable once the caller has synced `logs/`.
 pub(crate) fn create_log(disk: &dyn Disk, name: &str, created_at: Micros) -> Result<Manifest, OpenError> {
     let manifest = Manifest::new(name, Uuid::new_v4(), created_at);
     let dir = join(LOGS_DIR, &manifest.uuid.to_string());
@@ -208,6 +212,5 @@ pub(crate) fn create_log(disk: &dyn Disk, name: &str, created_at: Micros) -> Res
     disk.create_dir(&format!("{temporary}/segments"))?;
     write_small(disk, &temporary, MANIFEST_FILE, &manifest.text()?)?;
     disk.rename(&temporary, &dir)?;
-    disk.sync_dir(LOGS_DIR)?;
     Ok(manifest)
 }

@@ -5,6 +5,7 @@
 //! after a failed sync they may be readable and yet not be on the disk; the head record. Crashing anywhere in between and
 //! starting again does the same once more.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use annals_store::Recovery;
@@ -19,6 +20,7 @@ const BLOCK_BYTES: usize = 1024 * 1024;
 /// Puts the directory in order. On return everything in `loaded` is durable and nothing lies behind its last frame.
 pub(crate) fn mend(disk: &dyn Disk, loaded: &mut Loaded) -> io::Result<Recovery> {
     let mut recovery = Recovery::default();
+    make_empty_directories(disk, loaded)?;
     sync_names(disk, loaded)?;
     remove_leftovers(disk, loaded, &mut recovery)?;
     if let Some(residue) = loaded.residue.take() {
@@ -28,6 +30,15 @@ pub(crate) fn mend(disk: &dyn Disk, loaded: &mut Loaded) -> io::Result<Recovery>
     rewrite_unproven(loaded, &mut recovery)?;
     write_head(disk, loaded, &mut recovery)?;
     Ok(recovery)
+}
+
+/// Directories that may be empty get lost in copies and archives; what they held would be missed elsewhere.
+fn make_empty_directories(disk: &dyn Disk, loaded: &Loaded) -> io::Result<()> {
+    disk.create_dir(QUARANTINE_DIR)?;
+    loaded
+        .logs
+        .iter()
+        .try_for_each(|log| disk.create_dir(&segments_dir(log.manifest.log_id())))
 }
 
 fn sync_names(disk: &dyn Disk, loaded: &Loaded) -> io::Result<()> {
@@ -83,21 +94,17 @@ fn erase(loaded: &Loaded, residue: &Residue) -> io::Result<()> {
 
 fn rewrite_unproven(loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {
     let unproven = std::mem::take(&mut loaded.unproven);
-    let Some((mut current, ..)) = unproven.first().copied() else {
-        return Ok(());
-    };
-    for (file, offset, len) in unproven {
-        let journal = &loaded.files[file];
-        let mut bytes = vec![0; len];
-        read_exact_at(&*journal.file, &mut bytes, offset)?;
-        journal.file.write_at(&bytes, offset)?;
-        if file != current {
-            loaded.files[current].file.sync_data()?;
-            current = file;
-        }
+    for (file, offset, len) in &unproven {
+        let journal = &loaded.files[*file];
+        let mut bytes = vec![0; *len];
+        read_exact_at(&*journal.file, &mut bytes, *offset)?;
+        journal.file.write_at(&bytes, *offset)?;
         recovery.rewritten_batches += 1;
     }
-    loaded.files[current].file.sync_data()
+    let touched: BTreeSet<usize> = unproven.into_iter().map(|(file, ..)| file).collect();
+    touched
+        .into_iter()
+        .try_for_each(|file| loaded.files[file].file.sync_data())
 }
 
 fn write_head(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {

@@ -1,12 +1,14 @@
 //! Work beside the writer that fails, and what the running process does about it: nothing gets stuck, nothing is given up
 //! that was not copied, and what is said to be durable is.
 
+use std::sync::Arc;
+
 use annals_core::chain::Head;
 use annals_core::seal::seal;
 use annals_core::time::Micros;
 use annals_store::{CommitError, Journal, LogBatch, ReadLog, RecoverError};
 use annals_store_file::disk::Disk;
-use annals_store_file::{OpenError, Opened, Options, open};
+use annals_store_file::{OpenError, Opened, Options, open, open_on};
 use annals_testkit::events;
 use annals_testkit::simdisk::{Fault, Loss, SimDisk};
 use tempfile::TempDir;
@@ -51,8 +53,7 @@ fn last_frame(content: &[u8]) -> (usize, usize) {
 
 /// Every mutating call of a maintenance that has work fails in turn, every way; then the same process tries again.
 ///
-/// Red when: `pack` takes a journal file that is already gone for an error; `step` forgets a file before it is packed;
-/// `pack` does not sync the directory after the removal (a removal that is older than a later one comes back).
+/// Red when: `pack` takes a journal file that is already gone for an error; `step` forgets a file before it is packed.
 #[test]
 fn maintenance_that_failed_is_done_again() {
     let clean = SimDisk::new();
@@ -258,6 +259,41 @@ fn only_the_last_group_is_written_again() {
         0,
         "the head record says so"
     );
+}
+
+/// What is packed is read from its segment: the journal file is let go of, and its space is free.
+///
+/// Red when: `replace_journal` leaves readers the journal's part.
+#[test]
+fn readers_go_over_to_the_segment() {
+    let disk = SimDisk::new();
+    let opened = one_frame_in_the_second_file(&disk);
+    while opened.maintenance.step().unwrap() {}
+    let packed = disk.files().into_iter().find(|name| name.ends_with(".segment"));
+    disk.tamper(&packed.expect("it is packed"), Vec::new());
+    assert!(opened.log.read(crate::support::id(1), 1).is_err());
+}
+
+/// Red when: `mend::erase` stops after its first block.
+#[test]
+fn long_residue_is_moved_as_a_whole() {
+    let disk = SimDisk::new();
+    let options = Options {
+        journal_file_bytes: 3 * 1024 * 1024,
+        backlog_files_max: 4,
+    };
+    drop(open_on(Arc::new(disk.clone()), options).unwrap());
+    let mut content = disk.content(FIRST);
+    content[4096..2_500_000].fill(0xAB);
+    disk.tamper(FIRST, content);
+    let opened = open_sim(&disk).unwrap();
+    assert_eq!(opened.recovery.quarantined.len(), 1);
+    assert!(disk.content(FIRST)[4096..].iter().all(|byte| *byte == 0));
+    let moved = disk
+        .files()
+        .into_iter()
+        .find(|name| name.starts_with("quarantine/"));
+    assert_eq!(disk.content(&moved.unwrap()), vec![0xAB; 2_500_000 - 4096]);
 }
 
 /// Red when: `step` packs nothing while no journal file can be prepared, or `prepare` leaves what it wrote so far.

@@ -109,8 +109,8 @@ fn a_file_that_is_cut_off_under_a_reader_is_damage() {
     }
 }
 
-/// Red when: `PartReader::read` gives an empty run at the end of a part; `take_frame` takes frames of other logs, or passes over a
-/// frame that is missing.
+/// Red when: `PartReader::read` gives an empty run at the end of a part; `take_frame` takes frames of other logs, or passes
+/// over a frame that is missing.
 #[test]
 fn an_event_that_is_not_in_its_part_is_damage() {
     let disk = directory();
@@ -297,7 +297,7 @@ fn a_frame_out_of_its_place_is_damage() {
 }
 
 /// Red when: `load_segments` does not compare a segment's first event, or the hash before it, with where the log is;
-/// `segment::open` does not compare the log, or an end before the start.
+/// `segment::open` does not compare the log.
 #[test]
 fn a_segment_out_of_its_place_is_damage() {
     let disk = directory();
@@ -384,7 +384,7 @@ fn what_a_newer_version_wrote_is_no_residue() {
     assert!(!newer.files().iter().any(|name| name.starts_with("quarantine/")));
 }
 
-/// Red when: `take_some` does not compare a body with its hash, or takes the end of the file for a failure of the disk.
+/// Red when: `take_some` does not compare a body with its hash, is asked for a frame of another log, or takes the end of the file for a failure of the disk.
 #[test]
 fn a_changed_body_in_a_large_frame_is_found_by_its_hash() {
     let disk = SimDisk::new();
@@ -411,8 +411,17 @@ fn a_changed_body_in_a_large_frame_is_found_by_its_hash() {
         opened.log.read(id(501), 1).unwrap().get(0).unwrap().body,
         sealed.body(500)
     );
-    // Cut off behind what the reader looks at first.
     let content = disk.content(name);
+    let (foreign, ()) = with(&disk, name, |content| {
+        content[at + 16] ^= 1;
+        seal_header(content, at);
+    });
+    disk.tamper(name, foreign.content(name));
+    assert!(
+        matches!(opened.log.read(id(501), 1), Err(ReadError::Damaged(_))),
+        "another log's"
+    );
+    // Cut off behind what the reader looks at first.
     disk.tamper(name, content[..at + header.frame_len() - 1_000].to_vec());
     let found = opened.log.read(id(1_000), 1);
     assert!(matches!(found, Err(ReadError::Damaged(_))), "{found:?}");

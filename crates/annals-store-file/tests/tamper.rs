@@ -153,8 +153,8 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// Red when: `Frame::decode` passes over the padding; `FrameHeader::decode` over the header's checksum; `JournalFile::open`
-/// compares less than the page; `HeadRecord::decode` passes over a slot's checksum or padding; a segment's `open` over its start or
-/// the footer's checksum; a manifest's digest or exact text, or `FORMAT`'s, is not compared.
+/// compares less than the page; `HeadRecord::decode` passes over a slot's checksum or padding; a segment's `open` over its
+/// start or the footer's checksum; a manifest's digest or exact text, or `FORMAT`'s, is not compared.
 #[test]
 fn every_flipped_bit_is_found() {
     let disk = directory();

@@ -16,11 +16,13 @@ mod sse;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::Cli;
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
+    allow_open_files();
     let exit = match Cli::parse().run() {
         Ok(()) => Exit::Ok,
         Err(error) => {
@@ -32,4 +34,17 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit as u8)
+}
+
+/// Takes the limit of open files up to what the system allows: a log keeps each of its segments open, and every connection
+/// is one more. A refusal changes nothing, so it is not worth a word.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        drop(setrlimit(Resource::Nofile, raised));
+    }
 }

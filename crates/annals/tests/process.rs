@@ -193,7 +193,7 @@ impl Server {
     /// Sends a signal and waits for the end. The exit code, and the directory for what comes next.
     pub(crate) fn stop(mut self, signal: &str) -> (Option<i32>, TempDir) {
         send(signal, &self.child);
-        let code = self.child.wait().unwrap().code();
+        let code = ended(&mut self.child);
         (code, std::mem::replace(&mut self.dir, TempDir::new().unwrap()))
     }
 }
@@ -211,6 +211,18 @@ fn send(signal: &str, child: &Child) {
         .status()
         .unwrap();
     assert!(sent.success());
+}
+
+/// Waits for the end, but not for ever. The exit code.
+fn ended(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "the process does not end");
+        thread::yield_now();
+    }
 }
 
 /// A port that nobody listens on.
@@ -268,7 +280,7 @@ impl Follower {
 
     /// Waits for the end. The exit code.
     pub(crate) fn wait(mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        ended(&mut self.child)
     }
 }
 

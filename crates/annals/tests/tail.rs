@@ -8,7 +8,7 @@ fn source_of(line: &str) -> String {
     event["source"].as_str().unwrap().to_owned()
 }
 
-/// Red when: a new connection does not resume behind the last printed event.
+/// Red when: `connect` asks for the stream without `Last-Event-ID`.
 #[test]
 fn every_event_once_and_in_order_across_a_killed_server() {
     let server = Server::start();

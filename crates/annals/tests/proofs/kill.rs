@@ -14,8 +14,8 @@ const PRODUCERS: usize = 4;
 /// Room for a few batches, so that rotation and packing happen in every round.
 const JOURNAL_FILE_BYTES: u64 = 256 * 1024;
 
-/// Red when: `Sequencing::commit` answers before `journal.commit`; `Loader::take` goes on behind an incomplete frame, or
-/// leaves out a complete one; `Maintenance::pack` removes the journal file before the segment has its name.
+/// Red when: `Sequencing::commit` answers before `journal.commit`; `Maintenance::pack` removes the journal file before the
+/// segment has its name.
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_however_often_the_process_is_killed() {
     let scratch = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use crate::harness::{
 
 const PRODUCERS: usize = 3;
 
-/// Red when: `load_settled` looks only once; `load` lists segments before it opens the journal.
+/// Red when: `load_settled` looks only once.
 #[test]
 fn a_live_log_is_never_taken_for_a_damaged_one() {
     let scratch = tempfile::tempdir().unwrap();
@@ -61,7 +61,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Red when: `inspect` takes the lock or opens for writing.
+/// Red when: `load_settled` loads with `Access::Write`.
 #[test]
 fn the_offline_verifier_only_reads() {
     let scratch = tempfile::tempdir().unwrap();

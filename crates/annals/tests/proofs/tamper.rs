@@ -111,7 +111,7 @@ fn an_untouched_directory_is_intact() {
     assert!(held.verdict["proven_up_to"].is_object(), "{held:?}");
 }
 
-/// Red when: `Frame::decode` does not look at the bodies' checksum; `first_damaged` gives the frame's first event.
+/// Red when: `first_damaged` gives the frame's first event; `proven_durable` is always false.
 #[test]
 fn a_changed_event_is_named_wherever_it_lies() {
     let original = Original::new();
@@ -154,7 +154,7 @@ fn served_around(data_dir: &Path, event: u64) {
     assert_eq!(server.stop().code(), Some(0));
 }
 
-/// Red when: `Loader::finish` does not compare the last frame with what was durable; `Loader::take` does not compare numbers.
+/// Red when: `Loader::finish` does not compare the last frame with what was durable.
 #[test]
 fn a_journal_that_was_cut_short_or_rearranged_is_refused() {
     let original = Original::new();
@@ -208,7 +208,7 @@ fn a_journal_that_was_cut_short_or_rearranged_is_refused() {
     refused(repeated.path(), events + 1);
 }
 
-/// Red when: `check_file_numbers` or `load_segments` does not look for gaps; `head::read` takes a missing file as fine.
+/// Red when: `load_segments` does not look for gaps; `Loader::finish` does not compare the last frame with what was durable.
 #[test]
 fn files_that_are_gone_or_exchanged_are_refused() {
     let original = Original::new();
@@ -243,7 +243,7 @@ fn files_that_are_gone_or_exchanged_are_refused() {
     refused(gone.path(), events + 1);
 }
 
-/// Red when: `HeadRecord::decode` passes over the checksum; `contradicts_head_record` is always false.
+/// Red when: `HeadRecord::decode` passes over the checksum.
 #[test]
 fn a_changed_head_record_is_found() {
     let original = Original::new();
