@@ -37,14 +37,14 @@ fn main() -> ExitCode {
 }
 
 /// Takes the limit of open files up to what the system allows: a log keeps each of its segments open, and every connection
-/// is one more. A refusal changes nothing, so it is not worth a word.
+/// is one more. Where that is refused, the limit stays as it is, and running into it is an error of its own.
 fn allow_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        drop(setrlimit(Resource::Nofile, raised));
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
