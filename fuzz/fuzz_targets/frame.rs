@@ -32,16 +32,31 @@ fn directory() -> &'static (SimDisk, usize) {
     static DIRECTORY: OnceLock<(SimDisk, usize)> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
         let disk = SimDisk::new();
-        let options = Options { journal_file_bytes: FILE_LEN as u64, backlog_files_max: 4 };
+        let options = Options {
+            journal_file_bytes: FILE_LEN as u64,
+            backlog_files_max: 4,
+        };
         let mut opened = open_on(Arc::new(disk.clone()), options).expect("opens");
         let log = opened.log_id();
         for round in 0..3 {
-            let sealed = seal(&opened.log.head(), Micros(0), [&events::batch(2, round)].into_iter());
-            opened.journal.commit(&[LogBatch { log, batch: &sealed }]).expect("commits");
+            let sealed = seal(
+                &opened.log.head(),
+                Micros(0),
+                [&events::batch(2, round)].into_iter(),
+            );
+            opened
+                .journal
+                .commit(&[LogBatch { log, batch: &sealed }])
+                .expect("commits");
         }
         opened.journal.settle().expect("settles");
         drop(opened);
-        let end = disk.content(JOURNAL).iter().rposition(|byte| *byte != 0).expect("it has frames") + 1;
+        let end = disk
+            .content(JOURNAL)
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .expect("it has frames")
+            + 1;
         (disk, end.next_multiple_of(8))
     })
 }

@@ -18,7 +18,11 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn as_request(lines: &[&[u8]]) {
-    let limits = EventLimits { event_bytes_max: 4096, batch_events_max: 64, batch_bytes_max: 16 * 1024 };
+    let limits = EventLimits {
+        event_bytes_max: 4096,
+        batch_events_max: 64,
+        batch_bytes_max: 16 * 1024,
+    };
     let mut parser = DraftParser::new(limits);
     let mut batch = CanonicalBatch::default();
     for line in lines {
