@@ -50,8 +50,10 @@ fn patience_has_an_end() {
     let args = ["append", "--retry-for", "1", "--url", &server.url];
     run_with(dir.path(), &args, lines(2).as_bytes())
         .exits(1)
-        .says("stored: nothing; not stored: lines 1–2 and everything behind")
-        .says("the log is busy");
+        .says(&format!(
+            "stored: nothing; not stored: lines 1–2 and everything behind: {}: the log is busy",
+            server.url
+        ));
 }
 
 /// Red when: `refused` takes an outcome that it does not know for "not stored".
