@@ -199,7 +199,9 @@ impl<'a> Intake<'a> {
             Err(DraftError::Json(error)) => self.refuse(place(""), not_json(error)),
             Err(DraftError::Fields(fields)) => {
                 for draft::FieldError { field, problem } in fields {
-                    self.refuse(place(&excerpt(&field)), field_message(problem));
+                    // The kinds are too many to list with every one of twenty errors.
+                    let lists_kinds = self.errors.is_empty();
+                    self.refuse(place(&excerpt(&field)), field_message(problem, lists_kinds));
                 }
             }
             Err(error @ DraftError::TooLarge { .. }) => {
@@ -266,10 +268,9 @@ fn full_message(full: BatchFull) -> String {
     full.to_string()
 }
 
-fn field_message(problem: FieldProblem) -> String {
+fn field_message(problem: FieldProblem, lists_kinds: bool) -> String {
     match problem {
-        // The kinds are too many for every one of twenty errors.
-        FieldProblem::UnregisteredKind { kind } => {
+        FieldProblem::UnregisteredKind { kind } if !lists_kinds => {
             format!("is \"{}\", which is not a registered kind", excerpt(&kind))
         }
         problem => problem.to_string(),

@@ -30,8 +30,8 @@ pub enum OpenError {
         /// The newest version that this build reads.
         known: u32,
     },
-    /// A log's manifest can not be read.
-    #[error("the manifest {name} is damaged: {what}")]
+    /// `FORMAT` or a log's manifest is not what was written.
+    #[error("{name} is damaged: {what}")]
     Manifest {
         /// The file.
         name: String,

@@ -141,7 +141,7 @@ pub(crate) fn read_format(disk: &dyn Disk) -> Result<Option<Format>, OpenError> 
     let version = lines.next().and_then(|line| line.strip_prefix("annals-data "));
     let version: u32 = version
         .and_then(|digits| digits.parse().ok())
-        .ok_or(OpenError::NotOurs)?;
+        .ok_or_else(damaged_format)?;
     if version > FORMAT_VERSION {
         return Err(OpenError::NewerFormat {
             found: version,
@@ -154,11 +154,18 @@ pub(crate) fn read_format(disk: &dyn Disk) -> Result<Option<Format>, OpenError> 
         .and_then(|uuid| uuid.parse().ok());
     let format = directory
         .map(|directory| Format { directory })
-        .ok_or(OpenError::NotOurs)?;
+        .ok_or_else(damaged_format)?;
     if text != format.text() {
-        return Err(OpenError::NotOurs);
+        return Err(damaged_format());
     }
     Ok(Some(format))
+}
+
+fn damaged_format() -> OpenError {
+    OpenError::Manifest {
+        name: FORMAT_FILE.to_owned(),
+        what: "it is not what Annals wrote".to_owned(),
+    }
 }
 
 /// Writes `FORMAT`: the last step of making a directory.

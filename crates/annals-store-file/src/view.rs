@@ -299,14 +299,22 @@ impl PartReader {
     /// Checks a frame as a whole and marks the events that are wanted; false when the run is full.
     fn take_whole(&mut self, header: &FrameHeader, at: usize, offset: u64) -> Result<bool, ReadError> {
         let bytes = &self.run.bytes_mut()[at..];
+        let mut sound_until = header.last_id().plus(1);
         if let Err(fault) = Frame::decode(bytes) {
             let event = first_damaged(header, bytes);
-            return Err(self.damage_at(offset, event, &fault.to_string()).into());
+            // What lies before a damaged body is sound: its hashes were just compared with a table that is.
+            sound_until = event;
+            if fault != FrameFault::BodiesChecksum || event <= self.next {
+                return Err(self.damage_at(offset, event, &fault.to_string()).into());
+            }
         }
         let (mut id, mut start) = (header.first_id, at + header.bodies_start());
         for index in 0..header.count {
             let (len, hash) = header.row(&self.run.bytes_mut()[at..], index);
             let end = start + len as usize;
+            if id >= sound_until {
+                return Ok(false);
+            }
             if id >= self.next {
                 if !self.run.is_empty() && self.taken_bytes + len as usize > self.bytes_max {
                     return Ok(false);

@@ -407,3 +407,18 @@ fn the_documented_window() {
     );
     assert!(matches!(verdict, Verdict::Broken { .. }), "{verdict:?}");
 }
+
+/// What lies before a damaged event in its frame can still be read; the event itself, and reading on from it, is damage.
+///
+/// Red when: `take_whole` refuses the whole frame (`event <= self.next` becomes true).
+#[test]
+fn events_before_a_damaged_one_are_readable() {
+    let disk = directory();
+    let (name, range, id) = bodies(&disk).into_iter().find(|(.., id)| id % 3 == 0).unwrap();
+    let (changed, ()) = with(&disk, &name, |content| content[range.start + 20] ^= 1);
+    let log = inspect_on(&changed).unwrap().log;
+    let run = log.read(crate::support::id(id - 1), 1 << 20).unwrap();
+    assert_eq!(run.len(), 1);
+    let damage = log.read(crate::support::id(id), 1 << 20).unwrap_err().to_string();
+    assert!(damage.contains(&format!("event {id}:")), "{damage}");
+}

@@ -99,7 +99,7 @@ impl Client {
     /// What to say when no answer came.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> Failure {
         Failure::Unreachable(format!(
-            "{} can not be reached: {}; start a server with `annals serve`, or name another one with --url",
+            "{} can not be reached: {}; start a server with `annals serve`, or check the address",
             self.name(),
             cause(error)
         ))

@@ -6,15 +6,15 @@
 use std::time::Duration;
 
 use annals_api::Stats;
-use annals_api::names::{EVENT_STREAM, JSON, LAST_EVENT_ID, STATS, STREAM};
+use annals_api::names::{EVENT_STREAM, EVENTS, JSON, LAST_EVENT_ID, STATS, STREAM};
 use anyhow::{Context, Result};
 use reqwest::{Response, StatusCode};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::cli::TEMPLATE;
 use crate::client::{Client, Lines, Refusal, Server, cause, runtime};
 use crate::commands::query::filter;
-use crate::exit::{Failure, HELP};
+use crate::exit::{Exit, Failure, HELP};
 use crate::output::{Output, Style, say};
 use crate::rows::Table;
 use crate::settings::Settings;
@@ -28,7 +28,7 @@ Examples:
   annals tail                                    new events, until Ctrl-C
   annals tail --from 1                           all events, then new ones
   annals tail --kind request_denied --json       one event a line, for another program
-  annals tail --from 501 --count 100             events 501 to 600, waiting for them if need be";
+  annals tail --from 1 --count 100               the first hundred, waiting for them if need be";
 
 /// Follow the log: print events as they are sealed.
 #[derive(Debug, clap::Args)]
@@ -116,6 +116,7 @@ impl Tail {
             .connect()
             .await?
             .map_err(|refusal| refusal.into_error(self.client.name()))?;
+        let mut lost_behind = None;
         loop {
             match self.print_from(response).await? {
                 Ended::Enough => return Ok(()),
@@ -124,9 +125,27 @@ impl Tail {
                         "annals: the connection was lost ({why}); resuming behind event {}",
                         self.printer.seen
                     ));
+                    if lost_behind.replace(self.printer.seen) == Some(self.printer.seen) {
+                        self.stop_at_damage().await?;
+                    }
                     response = self.reconnect().await?;
                 }
             }
+        }
+    }
+
+    /// A stream that ended because the next event is damaged would end there again and again: asked for by itself, that
+    /// event says so.
+    async fn stop_at_damage(&self) -> Result<()> {
+        let next = [
+            ("after", self.printer.seen.to_string()),
+            ("limit", String::from("1")),
+        ];
+        let answer = self.client.fetch(self.client.get(EVENTS, &next, JSON));
+        match timeout(PAUSE_MAX, answer).await {
+            Ok(Err(error)) if Exit::of(&error) == Exit::Integrity => Err(error),
+            // Whatever else is wrong is what reconnecting is for.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

@@ -39,6 +39,14 @@ pub(super) fn verify(path: &Path, task: &Task) -> Result<Report> {
             bytes.is_some(),
         )?
     };
+    // Zero events are what a failed download leaves in a pipe: nothing was proven by that.
+    let verdict = match verdict {
+        Verdict::Intact { size, .. } if size.0 == 0 => Verdict::Incomplete {
+            checked: 0,
+            reason: String::from("the export has no event, so there is nothing to verify"),
+        },
+        verdict => verdict,
+    };
     let source = if path.as_os_str() == "-" {
         String::from("stdin")
     } else {

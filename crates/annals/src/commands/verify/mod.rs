@@ -9,7 +9,7 @@ mod remote;
 mod verdict;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use annals_verify::{Checkpoint, Level};
 use anyhow::{Context, Result};
@@ -70,6 +70,10 @@ pub(crate) fn run(args: &Args, settings: &Settings) -> Result<()> {
         held: args.checkpoint.as_deref().map(held).transpose()?,
     };
     let report = match (&args.url, &args.file) {
+        (Some(dir), _) if !dir.contains("://") && Path::new(dir).is_dir() => {
+            let message = format!("{dir} is a directory; verify it with --data-dir {dir}");
+            return Err(Failure::Usage(message).into());
+        }
         (Some(url), _) => remote::verify(&Client::new(url)?, &task)?,
         (None, Some(path)) => export::verify(path, &task)?,
         (None, None) => directory::verify(&settings.data_dir(args.data_dir.as_deref()), &task)?,
@@ -84,6 +88,10 @@ fn held(text: &str) -> Result<Checkpoint> {
     let text = match text.strip_prefix('@') {
         Some(path) => {
             fs::read(path).with_context(|| format!("the checkpoint file {path} can not be read"))?
+        }
+        None if !text.trim_start().starts_with('{') => {
+            let message = format!("--checkpoint takes JSON, or a file as @FILE; did you mean @{text}?");
+            return Err(Failure::Usage(message).into());
         }
         None => text.as_bytes().to_vec(),
     };

@@ -3,7 +3,7 @@
 
 use annals_api::Stats;
 use annals_api::names::{EVENTS, JSON, LIMIT_MAX, NDJSON, STATS};
-use annals_verify::{ServedAudit, Verdict};
+use annals_verify::ServedAudit;
 use anyhow::Result;
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
@@ -18,7 +18,7 @@ use crate::progress::Progress;
 const ATTEMPTS: u32 = 3;
 
 pub(super) fn verify(client: &Client, task: &Task) -> Result<Report> {
-    let verdict = runtime()?.block_on(async {
+    let finding = runtime()?.block_on(async {
         let size = size(client).await?;
         let progress = Progress::of_events(Some(size));
         let mut download = Download {
@@ -31,28 +31,26 @@ pub(super) fn verify(client: &Client, task: &Task) -> Result<Report> {
         let end = download.run(target).await;
         let audit = download.audit;
         let checked = audit.state().checked();
-        Ok::<_, anyhow::Error>(match end {
+        Ok::<_, anyhow::Error>(Finding::Verdict(match end {
             End::Reached => audit.finish(),
             End::NoMore if checked < size => audit.finish_incomplete(format!(
                 "the server speaks of {size} events and gave only {checked}"
             )),
             End::NoMore => audit.finish(),
             // The server has found damage itself, or nothing was learnt that would be worth a verdict.
-            End::Failed(error) if Exit::of(&error) == Exit::Integrity => return Err(error),
+            End::Failed(error) if Exit::of(&error) == Exit::Integrity => {
+                return Ok(Finding::DamagedStore(format!("{error:#}")));
+            }
             End::Failed(error) if checked == 0 && Exit::of(&error) != Exit::Error => return Err(error),
             End::Failed(error) => audit.finish_incomplete(format!("{error:#}")),
-        })
+        }))
     })?;
-    Ok(report(client, task, verdict))
-}
-
-fn report(client: &Client, task: &Task, verdict: Verdict) -> Report {
-    Report {
+    Ok(Report {
         source: client.name().to_owned(),
         level: task.level,
-        finding: Finding::Verdict(verdict),
+        finding,
         notes: Vec::new(),
-    }
+    })
 }
 
 async fn size(client: &Client) -> Result<u64> {
