@@ -12,6 +12,7 @@ mod disk_full;
 mod harness;
 mod kill;
 mod live_verify;
+mod names;
 mod strace;
 mod sync_order;
 mod tamper;
