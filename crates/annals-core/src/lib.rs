@@ -11,6 +11,8 @@ pub mod canon;
 pub mod canonical;
 pub mod chain;
 pub mod draft;
+pub mod field;
+pub mod filter;
 pub mod hash;
 pub mod kind;
 pub mod limits;

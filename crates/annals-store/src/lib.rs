@@ -5,8 +5,12 @@
 //!
 //! Deliberately absent: any I/O, any knowledge of files or of a database, async.
 
+mod cells;
+mod find;
 mod journal;
 mod read;
 
+pub use cells::{CallerId, Cell, CellBounds, KnownReceipt, ReceiptKey, Sequence};
+pub use find::{Counted, FindEvents, Found, Order, Search};
 pub use journal::{CommitError, Journal, LogBatch, RecoverError, Recovery, SettleError};
 pub use read::{Damage, EventRun, ReadError, ReadLog, RunBuilder, StoredEvent};
