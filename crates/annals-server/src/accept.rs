@@ -11,23 +11,25 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals_api::names;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Method, Request, Response};
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::Service as _;
 
 use crate::app::App;
 use crate::guard::{Guard, check_listen};
+use crate::heads::{Answer, Heads, Turn, Wire};
 use crate::linger::Patient;
 use crate::options::{Options, Parts};
+use crate::problem::{Kind, Refusal};
 use crate::routes;
 
 /// Serves `parts` on `listener` until `shutdown` is ready, then lets what is under way finish. The log itself goes on:
@@ -49,6 +51,7 @@ pub async fn serve(
     let front = Front {
         router: routes::router(Arc::clone(&app)),
         guard: Guard::for_listener(addr),
+        turn: Turn::default(),
     };
     let mut connections = Connections::new(front, &options, app.shutdown());
     connections.accept_until(listener, shutdown).await;
@@ -57,32 +60,63 @@ pub async fn serve(
     Ok(())
 }
 
-/// What every connection talks to.
+/// What a connection talks to.
 #[derive(Clone)]
 struct Front {
     router: Router,
     guard: Guard,
+    turn: Turn,
+}
+
+impl Front {
+    fn of_connection(&self, turn: Turn) -> Self {
+        Self { turn, ..self.clone() }
+    }
+
+    /// The guard's word on a request, about events when it was to bring some.
+    fn check(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let is_append = request.method() == Method::POST && request.uri().path() == names::EVENTS;
+        self.guard
+            .check(request)
+            .map_err(Refusal::closing)
+            .map_err(|refusal| {
+                if is_append {
+                    refusal.nothing_stored()
+                } else {
+                    refusal
+                }
+            })
+    }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Front {
-    type Response = Response<Body>;
+    type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let answering = self.turn.begin();
         tracing::debug!(method = %request.method(), path = request.uri().path(), "request");
-        if let Err(refusal) = self.guard.check(&request) {
-            let response = refusal.closing().into_response();
-            return Box::pin(async { Ok(response) });
-        }
         // A router is always ready, and its clone shares everything.
-        Box::pin(self.router.clone().call(request.map(Body::new)))
+        let answer = self
+            .check(&request)
+            .map(|()| self.router.clone().call(request.map(Body::new)));
+        Box::pin(async {
+            let response = match answer {
+                Ok(routed) => routed.await?,
+                Err(refusal) => refusal.into_response(),
+            };
+            Ok(response.map(|body| Answer {
+                body,
+                _answering: answering,
+            }))
+        })
     }
 }
 
 struct Connections {
     front: Front,
-    http: http1::Builder,
+    heads: Arc<Heads>,
     stall_timeout: Duration,
     room: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
@@ -92,14 +126,9 @@ struct Connections {
 
 impl Connections {
     fn new(front: Front, options: &Options, shutdown: watch::Receiver<bool>) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(options.header_read_timeout)
-            .max_headers(options.headers_max)
-            .max_buf_size(options.head_bytes_max.max(8 * 1024));
         Self {
             front,
-            http,
+            heads: Arc::new(Heads::new(options)),
             stall_timeout: options.write_stall_timeout,
             room: Arc::new(Semaphore::new(options.connections_max)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
@@ -132,15 +161,27 @@ impl Connections {
             tracing::debug!(%peer, %error, "the connection was gone before it began");
             return;
         }
+        let heads = Arc::clone(&self.heads);
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-            let stream = Patient::new(stream, self.stall_timeout);
-            let connection = self
+            let turn = Turn::default();
+            let wire = Wire::new(Patient::new(stream, self.stall_timeout), turn.clone());
+            let connection = heads
                 .http
-                .serve_connection(TokioIo::new(stream), self.front.clone());
-            self.tasks
-                .spawn(run(connection, self.shutdown.clone(), peer, permit));
+                .serve_connection(TokioIo::new(wire), self.front.of_connection(turn));
+            let shutdown = self.shutdown.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = run(connection, &heads, shutdown).await {
+                    tracing::debug!(%peer, %error, "a connection ended early");
+                }
+                drop(permit);
+            });
         } else if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-            self.tasks.spawn(refuse(stream, permit));
+            self.tasks.spawn(async move {
+                if let Err(error) = refuse(stream, &heads).await {
+                    tracing::debug!(%peer, %error, "a connection over the bound was gone before it was refused");
+                }
+                drop(permit);
+            });
         }
     }
 
@@ -160,27 +201,23 @@ impl Connections {
     }
 }
 
-type Connection = http1::Connection<TokioIo<Patient<TcpStream>>, Front>;
+type Connection = http1::Connection<TokioIo<Wire<Patient<TcpStream>>>, Front>;
 
 async fn run(
-    connection: Connection,
+    mut connection: Connection,
+    heads: &Heads,
     mut shutdown: watch::Receiver<bool>,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
-    let mut connection = pin!(connection);
+) -> hyper::Result<()> {
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = stopping(&mut shutdown) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
-    }
-    drop(permit);
+    let parts = connection.into_parts();
+    heads.refuse(parts.io.into_inner(), ended, &parts.read_buf).await
 }
 
 /// Until the server stops; for ever if that can not happen any more.
@@ -193,24 +230,12 @@ async fn stopping(shutdown: &mut watch::Receiver<bool>) {
 /// Connections over the bound that are answered at the same time; those over this bound, too, are just closed.
 const REFUSALS_MAX: usize = 64;
 
-const TOO_MANY_CONNECTIONS: &str = concat!(
-    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n",
-    "connection: close\r\ncontent-length: 156\r\n\r\n",
-    r#"{"type":"urn:annals:problem:busy","title":"Busy","status":503,"detail":"too many connections; try again in a "#,
-    r#"second","outcome":"not_stored"}                "#,
-);
-
-async fn refuse(stream: TcpStream, permit: OwnedSemaphorePermit) {
+async fn refuse(stream: TcpStream, heads: &Heads) -> hyper::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(2);
-    let mut stream = Patient::new(stream, PATIENCE);
-    let answer = async {
-        stream.write_all(TOO_MANY_CONNECTIONS.as_bytes()).await?;
-        stream.shutdown().await
-    };
-    if let Err(error) = answer.await {
-        tracing::debug!(%error, "a connection over the bound was gone before it was refused");
-    }
-    drop(permit);
+    let detail = "too many connections; try again in a second";
+    heads
+        .tell(Patient::new(stream, PATIENCE), Kind::Busy, detail)
+        .await
 }
 
 /// Most accept errors concern one connection; those about resources would come again at once.
@@ -228,17 +253,5 @@ async fn pause_after(error: &io::Error) {
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection's task failed");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_refusal_of_a_connection_has_the_length_that_it_states() {
-        let (head, body) = TOO_MANY_CONNECTIONS.split_once("\r\n\r\n").unwrap();
-        assert_eq!(head.rsplit_once(": ").unwrap().1, body.len().to_string());
-        assert!(serde_json::from_str::<annals_api::Problem>(body).is_ok());
     }
 }

@@ -5,7 +5,7 @@
 
 use annals_api::FieldError;
 use annals_api::names::{ERRORS_MAX, JSON, JSONL, NDJSON};
-use annals_core::canon::{self, CanonError};
+use annals_core::canon::{self, CanonError, CanonErrorKind};
 use annals_core::canonical::{BatchFull, CanonicalBatch};
 use annals_core::draft::{self, Draft, DraftError, DraftParser, FieldProblem};
 use annals_core::limits::EventLimits;
@@ -102,12 +102,40 @@ pub(crate) fn ingest(format: Format, body: &[u8], limits: &EventLimits) -> Resul
             Shape::Array
         }
         Format::Json => {
-            intake.take(DraftParser::new(*limits).parse(body), str::to_owned);
+            let mut parser = DraftParser::new(*limits);
+            let parsed = parser.parse(body);
+            if is_really_lines(&parsed, body) {
+                return Err(lines_as_json());
+            }
+            intake.take(parsed, str::to_owned);
             Shape::One
         }
     };
     let batch = intake.finish(shape)?;
     Ok(Ingested { batch, shape })
+}
+
+/// Whether what should be one JSON object is one, and on a later line another.
+fn is_really_lines(parsed: &Result<Draft<'_>, DraftError>, body: &[u8]) -> bool {
+    let Err(DraftError::Json(CanonError {
+        offset,
+        kind: CanonErrorKind::TrailingBytes,
+    })) = parsed
+    else {
+        return false;
+    };
+    let (first, rest) = body.split_at_checked(*offset).unwrap_or_default();
+    let mut between = first.iter().rev().take_while(|byte| is_white(**byte));
+    rest.first() == Some(&b'{') && between.any(|byte| *byte == b'\n')
+}
+
+fn lines_as_json() -> Refusal {
+    Refusal::new(
+        Kind::Invalid,
+        format!(
+            "the body has more than one event, one a line; send it as {NDJSON} (header content-type), or as a JSON array"
+        ),
+    )
 }
 
 fn first_byte(body: &[u8]) -> Option<u8> {

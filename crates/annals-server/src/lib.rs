@@ -6,7 +6,7 @@
 //! for a read, the storage's bytes go out in bounded chunks.
 //!
 //! Invariants: an event leaves as the bytes that were sealed, with its hash as last member, never re-serialised; memory is
-//! bounded whatever callers do, and who is over a bound is told so (413, 431, 503) instead of being queued without limit; an
+//! bounded whatever callers do, and who is over a bound is told so (413, 414, 431, 503) instead of being queued without limit; an
 //! answer that can not be completed is aborted, never silently short; storage is only touched on blocking threads; every
 //! error has a problem-details body (RFC 9457).
 //!
@@ -17,6 +17,7 @@ mod app;
 mod bodies;
 mod filter;
 mod guard;
+mod heads;
 mod ingest;
 mod linger;
 mod options;

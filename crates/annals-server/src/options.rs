@@ -23,10 +23,10 @@ pub struct Options {
     pub connections_max: usize,
     /// Header lines of a request; over it: 431. Default 64.
     pub headers_max: usize,
-    /// Bytes of a request's head; over it: 431. Looked at between two reads, so that up to twice as much may pass. At least
-    /// 8 KiB. Default 64 KiB.
+    /// Bytes of a request's head; over it: 431, or 414 when the first line alone is. Looked at between two reads, so that up
+    /// to twice as much may pass. At least 8 KiB. Default 64 KiB.
     pub head_bytes_max: usize,
-    /// Time for a request's head to arrive, and how long an idle connection is kept. Default 30 s.
+    /// Time for a request's head to arrive (over it: 408), and how long an idle connection is kept. Default 30 s.
     pub header_read_timeout: Duration,
     /// Time for a request's body to arrive, extended by a second for every 64 KiB received; over it: 408. Default 30 s.
     pub body_read_timeout: Duration,

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     Timeout,
     TooLarge,
+    UriTooLong,
+    HeadTooLarge,
     UnsupportedMediaType,
     Invalid,
     Storage,
@@ -40,76 +42,56 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Status, type, title.
-    fn facts(self) -> (StatusCode, &'static str, &'static str) {
+    fn status(self) -> StatusCode {
         use StatusCode as S;
         match self {
-            Self::BadRequest => (S::BAD_REQUEST, "urn:annals:problem:bad-request", "Bad request"),
-            Self::Forbidden => (S::FORBIDDEN, "urn:annals:problem:forbidden", "Not from here"),
-            Self::NotFound => (S::NOT_FOUND, "urn:annals:problem:not-found", "Not found"),
-            Self::MethodNotAllowed => (
-                S::METHOD_NOT_ALLOWED,
-                "urn:annals:problem:method",
-                "Method not allowed",
+            Self::BadRequest => S::BAD_REQUEST,
+            Self::Forbidden => S::FORBIDDEN,
+            Self::NotFound => S::NOT_FOUND,
+            Self::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
+            Self::Timeout => S::REQUEST_TIMEOUT,
+            Self::TooLarge => S::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => S::URI_TOO_LONG,
+            Self::HeadTooLarge => S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UnsupportedMediaType => S::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid => S::UNPROCESSABLE_ENTITY,
+            Self::Storage | Self::Damaged | Self::Halted => S::INTERNAL_SERVER_ERROR,
+            Self::WriteFailed
+            | Self::Busy
+            | Self::Recovering
+            | Self::Stopped
+            | Self::NotReady
+            | Self::OutcomeUnknown => S::SERVICE_UNAVAILABLE,
+            Self::NoSpace => S::INSUFFICIENT_STORAGE,
+        }
+    }
+
+    /// Type and title.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::BadRequest => ("urn:annals:problem:bad-request", "Bad request"),
+            Self::Forbidden => ("urn:annals:problem:forbidden", "Not from here"),
+            Self::NotFound => ("urn:annals:problem:not-found", "Not found"),
+            Self::MethodNotAllowed => ("urn:annals:problem:method", "Method not allowed"),
+            Self::Timeout => ("urn:annals:problem:timeout", "Request too slow"),
+            Self::TooLarge => ("urn:annals:problem:too-large", "Too large"),
+            Self::UriTooLong => ("urn:annals:problem:uri-too-long", "Address too long"),
+            Self::HeadTooLarge => (
+                "urn:annals:problem:head-too-large",
+                "Too many or too large headers",
             ),
-            Self::Timeout => (
-                S::REQUEST_TIMEOUT,
-                "urn:annals:problem:timeout",
-                "Request too slow",
-            ),
-            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "urn:annals:problem:too-large", "Too large"),
-            Self::UnsupportedMediaType => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "urn:annals:problem:media-type",
-                "Unsupported media type",
-            ),
-            Self::Invalid => (
-                S::UNPROCESSABLE_ENTITY,
-                "urn:annals:problem:invalid",
-                "Not acceptable as it is",
-            ),
-            Self::Storage => (
-                S::INTERNAL_SERVER_ERROR,
-                "urn:annals:problem:storage",
-                "Storage failure",
-            ),
-            Self::Damaged => (S::INTERNAL_SERVER_ERROR, PROBLEM_INTEGRITY, "Integrity failure"),
-            Self::Halted => (
-                S::INTERNAL_SERVER_ERROR,
-                "urn:annals:problem:halted",
-                "Nothing more is taken",
-            ),
-            Self::WriteFailed => (
-                S::SERVICE_UNAVAILABLE,
-                "urn:annals:problem:write-failed",
-                "Storage failure",
-            ),
-            Self::Busy => (S::SERVICE_UNAVAILABLE, "urn:annals:problem:busy", "Busy"),
-            Self::Recovering => (
-                S::SERVICE_UNAVAILABLE,
-                "urn:annals:problem:recovering",
-                "Recovering",
-            ),
-            Self::Stopped => (
-                S::SERVICE_UNAVAILABLE,
-                "urn:annals:problem:stopped",
-                "Shutting down",
-            ),
-            Self::NotReady => (
-                S::SERVICE_UNAVAILABLE,
-                "urn:annals:problem:not-ready",
-                "Not ready",
-            ),
-            Self::OutcomeUnknown => (
-                S::SERVICE_UNAVAILABLE,
-                "urn:annals:problem:outcome-unknown",
-                "Outcome unknown",
-            ),
-            Self::NoSpace => (
-                S::INSUFFICIENT_STORAGE,
-                "urn:annals:problem:no-space",
-                "Storage full",
-            ),
+            Self::UnsupportedMediaType => ("urn:annals:problem:media-type", "Unsupported media type"),
+            Self::Invalid => ("urn:annals:problem:invalid", "Not acceptable as it is"),
+            Self::Storage => ("urn:annals:problem:storage", "Storage failure"),
+            Self::Damaged => (PROBLEM_INTEGRITY, "Integrity failure"),
+            Self::Halted => ("urn:annals:problem:halted", "Nothing more is taken"),
+            Self::WriteFailed => ("urn:annals:problem:write-failed", "Storage failure"),
+            Self::Busy => ("urn:annals:problem:busy", "Busy"),
+            Self::Recovering => ("urn:annals:problem:recovering", "Recovering"),
+            Self::Stopped => ("urn:annals:problem:stopped", "Shutting down"),
+            Self::NotReady => ("urn:annals:problem:not-ready", "Not ready"),
+            Self::OutcomeUnknown => ("urn:annals:problem:outcome-unknown", "Outcome unknown"),
+            Self::NoSpace => ("urn:annals:problem:no-space", "Storage full"),
         }
     }
 
@@ -196,7 +178,7 @@ impl IntoResponse for Refusal {
             retry_after,
             close,
         } = *self.0;
-        let (status, urn, title) = kind.facts();
+        let (status, (urn, title)) = (kind.status(), kind.words());
         let problem = Problem {
             kind: Cow::Borrowed(urn),
             title: Cow::Borrowed(title),

@@ -1,7 +1,7 @@
 //! Query strings: a few known parameters, and a hint for everything else.
 //!
-//! Invariants: of a parameter that is given twice the last counts (as in the seed); nothing unknown is ignored, because a
-//! mistyped filter would otherwise return more than was asked for.
+//! Invariant: nothing that was asked for is ignored, be it unknown or given twice, because the answer to a mistyped filter
+//! would otherwise hold more, or something else, than was asked for.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,8 @@ use crate::problem::{Kind, Refusal, excerpt};
 /// The values of the `known` parameters, in their order.
 ///
 /// # Errors
-/// 400 for an unknown parameter, naming the nearest known one, or for text that is not percent-encoded UTF-8.
+/// 400 for an unknown parameter, naming what there is, for one that is given twice (none of ours is a list), or for text
+/// that is not percent-encoded UTF-8.
 pub(crate) fn parameters<'a, const N: usize>(
     uri: &'a Uri,
     known: [&str; N],
@@ -27,6 +28,10 @@ pub(crate) fn parameters<'a, const N: usize>(
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decoded(name)?, decoded(value)?);
         match known.iter().position(|known| *known == name) {
+            Some(at) if values[at].is_some() => {
+                let message = String::from("is given twice; give it once");
+                return Err(Refusal::of_field(Kind::BadRequest, &name, message));
+            }
             Some(at) => values[at] = Some(value),
             None => return Err(unknown(&name, &known)),
         }
@@ -65,16 +70,25 @@ pub(crate) fn flag(name: &str, text: &str) -> Result<bool, Refusal> {
 }
 
 fn unknown(name: &str, known: &[&str]) -> Refusal {
-    let message = match known.iter().min_by_key(|known| distance(name, known)) {
-        None => String::from("is not known here; this route takes no parameters"),
-        Some(nearest) => {
-            format!(
-                "is not known here; did you mean `{nearest}`? This route takes: {}",
-                known.join(", ")
-            )
-        }
+    let message = if known.is_empty() {
+        String::from("is not known here; this route takes no parameters")
+    } else {
+        let guess =
+            nearest(name, known).map_or_else(String::new, |known| format!(" did you mean `{known}`?"));
+        format!("is not known here;{guess} this route takes: {}", known.join(", "))
     };
     Refusal::of_field(Kind::BadRequest, name, message)
+}
+
+/// The known name that was probably meant: at most one letter in three is different.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let name = name.to_ascii_lowercase();
+    known
+        .iter()
+        .map(|known| (distance(&name, known), *known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| 3 * distance <= known.len())
+        .map(|(_, known)| known)
 }
 
 /// Edits between the two (Levenshtein), of names cut to a sane length.
@@ -143,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decoded_and_the_last_counts() {
+    fn values_are_decoded() {
         let value = |text: &str| Some(text.to_owned());
         assert_eq!(
-            of("kind=a%20b+c%C3%A9&limit=1&&limit=2"),
+            of("kind=a%20b+c%C3%A9&&limit=2"),
             Ok(vec![value("a b cé"), value("2")])
         );
         assert_eq!(of("kind"), Ok(vec![value(""), None]));
@@ -159,9 +173,37 @@ mod tests {
             "kind=%ff",
             "kinds=a",
             "%6bind=%ff",
+            "limit=1&limit=1",
+            "kind&%6bind=a",
         ] {
             assert_eq!(of(bad), Err(()), "{bad}");
         }
+    }
+
+    /// Red when: `nearest` does not filter.
+    #[test]
+    fn only_a_close_name_is_suggested() {
+        const KNOWN: [&str; 4] = ["kind", "source", "limit", "after"];
+        for (name, meant) in [
+            ("kinds", Some("kind")),
+            ("KIND", Some("kind")),
+            ("sourc", Some("source")),
+            ("suorce", Some("source")),
+            ("limits", Some("limit")),
+            ("aftr", Some("after")),
+            ("x", None),
+            ("", None),
+            ("id", None),
+            ("format", None),
+            ("before", None),
+            ("offset", None),
+            ("actor", None),
+            ("kind_of_a_long_name", None),
+            (&"x".repeat(1000), None),
+        ] {
+            assert_eq!(nearest(name, &KNOWN), meant, "{name}");
+        }
+        assert_eq!(nearest("x", &[]), None);
     }
 
     #[test]

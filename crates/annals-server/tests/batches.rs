@@ -53,6 +53,39 @@ fn lines_answer_lines_of_receipts() {
     }
 }
 
+/// Red when: `is_really_lines` answers false.
+#[test]
+fn lines_that_are_called_json_are_told_how_to_be_sent() {
+    let server = Server::start();
+    let declared: [&[(&str, &str)]; 2] = [&[("content-type", "application/json")], &[]];
+    for headers in declared {
+        for body in [
+            format!("{GOOD}\n{GOOD}\n"),
+            format!("{GOOD}\r\n\r\n{GOOD}"),
+            format!("{GOOD} \n {{\"kind\": torn"),
+            // The first object need not be a good event.
+            format!("{{\"a\":1}}\n{GOOD}"),
+            // Large bodies are parsed elsewhere.
+            vec![GOOD; 5000].join("\n"),
+        ] {
+            let reply = request(server.addr, "POST", "/events", headers, body.as_bytes());
+            let detail = reply.refusal(422);
+            assert!(detail.contains("application/x-ndjson"), "{detail}");
+            assert_eq!(reply.json()["outcome"], "not_stored");
+        }
+        for other in [
+            format!("{GOOD}{GOOD}"),
+            format!("{GOOD}\nrubbish"),
+            format!("{GOOD}\n[{GOOD}]"),
+            format!("{{\n{GOOD}"),
+        ] {
+            let reply = request(server.addr, "POST", "/events", headers, other.as_bytes());
+            assert!(!reply.refusal(422).contains("ndjson"), "{other}");
+        }
+    }
+    assert_eq!(server.head_size(), 0);
+}
+
 #[test]
 fn a_large_batch_takes_the_other_way_and_comes_out_the_same() {
     let server = Server::start();

@@ -41,6 +41,9 @@ fn hosts() {
                 assert_eq!(reply.status, status, "{host}: {}", reply.text());
             } else {
                 assert!(reply.refusal(403).contains("localhost"), "{host}");
+                // Red when: `Front::check` does not call `nothing_stored`, or does for every request.
+                let outcome = (method == "POST").then_some("not_stored");
+                assert_eq!(reply.json()["outcome"].as_str(), outcome, "{method} {host}");
             }
         }
     }
@@ -118,6 +121,7 @@ fn origins() {
             assert_eq!((post.status, get.status), (201, 200), "{headers:?}");
         } else {
             post.refusal(403);
+            assert_eq!(post.json()["outcome"], "not_stored", "{headers:?}");
             get.refusal(403);
         }
         // No page is ever told that it may read an answer.

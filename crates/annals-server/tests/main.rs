@@ -8,6 +8,7 @@ mod batches;
 mod bounds;
 mod failures;
 mod guarding;
+mod heads;
 mod live;
 mod queries;
 mod seed;

@@ -196,7 +196,6 @@ fn queries() {
         ("?limit=1", vec![5]),
         ("?limit=3", vec![3, 4, 5]),
         ("?limit=100000", vec![1, 2, 3, 4, 5]),
-        ("?limit=1&limit=2", vec![4, 5]),
         ("?kind=request_denied", vec![2, 4, 5]),
         ("?kind=request_denied&limit=2", vec![4, 5]),
         ("?source=b", vec![3, 4]),
@@ -246,6 +245,8 @@ fn queries_that_make_no_sense() {
         ("?kind=", 422, "kind"),
         ("?after=-1", 400, "after"),
         ("?sourc=a", 400, "sourc"),
+        ("?limit=1&limit=2", 400, "limit"),
+        ("?kind=other&after=0&k%69nd=request_denied", 400, "kind"),
     ] {
         let reply = server.get(&format!("/events{query}"));
         reply.refusal(status);
@@ -258,7 +259,20 @@ fn queries_that_make_no_sense() {
             .refusal(400)
             .contains("did you mean `source`?")
     );
+    let far = server.get("/events?format=csv").refusal(400);
+    assert!(
+        far.contains("this route takes: kind, source, limit, after") && !far.contains("did you mean"),
+        "{far}"
+    );
     assert!(server.get("/stats?x=1").refusal(400).contains("no parameters"));
+    // Red when: `parameters` lets the last one count.
+    for path in [
+        "/events?limit=1&limit=1",
+        "/stream?after=0&after=1",
+        "/verify?full=1&full=0",
+    ] {
+        assert!(server.get(path).refusal(400).contains("given twice"), "{path}");
+    }
     server.get("/events?source=%ff").refusal(400);
 }
 

@@ -350,7 +350,7 @@ impl Connection {
     }
 }
 
-trait OrClosed {
+pub(crate) trait OrClosed {
     fn ok_or_closed(self);
 }
 
