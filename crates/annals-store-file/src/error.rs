@@ -2,8 +2,10 @@
 
 use std::io;
 
-use annals_store::{Damage, RecoverError};
+use annals_store::RecoverError;
 use thiserror::Error;
+
+use crate::damage::StoreDamage;
 
 /// Why a data directory can not be opened.
 #[derive(Debug, Error)]
@@ -38,16 +40,24 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
-    /// Durable events are damaged: an integrity failure.
-    #[error("integrity failure: {0}")]
-    Damaged(#[from] Damage),
+    /// What was durable is damaged, events or what vouches for them: an integrity failure.
+    #[error("integrity failure: {0}; {mend}", mend = .0.mend())]
+    Damaged(#[from] StoreDamage),
 }
 
 impl From<OpenError> for RecoverError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Io(error) => Self::Io(error),
-            OpenError::Damaged(damage) => Self::Damaged(damage),
+            // Where no event is known to be hit, a file is missing that the operator can put back: until then every attempt
+            // fails, and the journal takes nothing.
+            OpenError::Damaged(damage) => match damage.at_event() {
+                Some(at_event) => Self::Damaged(at_event),
+                None => Self::Io(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    OpenError::Damaged(damage),
+                )),
+            },
             other => Self::Io(io::Error::other(other)),
         }
     }

@@ -5,11 +5,12 @@
 //! last frame, contradicts it. Invariant: a record is written only after the frames that it names were synced.
 //!
 //! A record is advice about the past, never needed to find events: without a readable slot the directory is damaged,
-//! because its first record is written when it is made.
+//! because its first record is written when it is made, and nothing tells then whether the journal's tail was cut off.
 
 use std::io;
 
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use crate::disk::{Disk, DiskFile, read_small};
 use crate::layout::HEAD_FILE;
@@ -34,10 +35,30 @@ pub(crate) struct HeadRecord {
 /// The slots as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadSlots {
-    /// The newest readable record.
-    pub(crate) newest: Option<HeadRecord>,
+    /// The newest readable record, or why there is none.
+    pub(crate) newest: Result<HeadRecord, HeadFault>,
     /// Slots that hold something else than a record.
     pub(crate) damaged: u32,
+}
+
+/// Why there is no head record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum HeadFault {
+    /// No file.
+    #[error("the head record is missing")]
+    Missing,
+    /// Too short for a slot that can be read.
+    #[error("the head record is cut to {bytes} of its {FILE_LEN} bytes")]
+    Short {
+        /// What is left of it.
+        bytes: usize,
+    },
+    /// Longer than a head record is.
+    #[error("the head record is unreadable: it has more than {FILE_LEN} bytes")]
+    Long,
+    /// Neither slot holds a record.
+    #[error("the head record is unreadable: neither of its slots is what was written")]
+    Slots,
 }
 
 impl HeadRecord {
@@ -99,10 +120,15 @@ pub(crate) fn create(disk: &dyn Disk) -> io::Result<()> {
 
 /// Reads both slots. A missing file reads as two damaged slots.
 pub(crate) fn read(disk: &dyn Disk) -> io::Result<HeadSlots> {
+    let none = |fault| {
+        Ok(HeadSlots {
+            newest: Err(fault),
+            damaged: 2,
+        })
+    };
     let bytes = match read_small(disk, HEAD_FILE, FILE_LEN) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-            Vec::new()
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return none(HeadFault::Missing),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return none(HeadFault::Long),
         read => read?,
     };
     let records = [0, SLOT_STRIDE].map(|at| bytes.get(at..).and_then(HeadRecord::decode));
@@ -110,7 +136,11 @@ pub(crate) fn read(disk: &dyn Disk) -> io::Result<HeadSlots> {
     let newest = records
         .into_iter()
         .flatten()
-        .max_by_key(|record| record.generation);
+        .max_by_key(|record| record.generation)
+        .ok_or(match bytes.len() {
+            FILE_LEN => HeadFault::Slots,
+            bytes => HeadFault::Short { bytes },
+        });
     Ok(HeadSlots { newest, damaged })
 }
 

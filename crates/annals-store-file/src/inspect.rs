@@ -7,12 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_store::Damage;
-
+use crate::damage::StoreDamage;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::layout::Manifest;
-use crate::load::{self, Access, Loaded};
+use crate::load::{self, Access, Load, Loaded};
 use crate::open::default_manifest;
 use crate::view::FileLog;
 
@@ -20,6 +19,14 @@ use crate::view::FileLog;
 const LOOKS_MAX: usize = 16;
 
 /// A data directory as it is.
+pub enum Examined {
+    /// Nothing that was durable is damaged, as far as the files' structure tells.
+    Whole(Inspection),
+    /// Something is: an integrity failure.
+    Damaged(DamagedDirectory),
+}
+
+/// A data directory whose files are in order.
 pub struct Inspection {
     /// The log `default`, as far as it is complete.
     pub log: Arc<FileLog>,
@@ -31,7 +38,18 @@ pub struct Inspection {
     pub notes: Vec<String>,
 }
 
-/// Looks at the data directory `root`.
+/// A data directory with something damaged.
+pub struct DamagedDirectory {
+    /// What, and where.
+    pub damage: StoreDamage,
+    /// The log `default` as far as it was read before the damage. Its head is where that ends, and nothing is known of it
+    /// but its structure.
+    pub before: Arc<FileLog>,
+    /// Other things worth knowing, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the data directory `root`, of which everything must be in order.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] is an integrity failure; the others say why nothing can be told.
@@ -39,24 +57,38 @@ pub fn inspect(root: &Path) -> Result<Inspection, OpenError> {
     inspect_on(&RealDisk::new(root))
 }
 
-/// Looks at a data directory on any [`Disk`].
+/// [`inspect`] on any [`Disk`].
 ///
 /// # Errors
 /// As [`inspect`].
 pub fn inspect_on(disk: &dyn Disk) -> Result<Inspection, OpenError> {
-    let mut loaded = load_settled(disk)?;
+    match examine_on(disk)? {
+        Examined::Whole(inspection) => Ok(inspection),
+        Examined::Damaged(DamagedDirectory { damage, .. }) => Err(damage.into()),
+    }
+}
+
+/// Looks at the data directory `root`, and at what is readable before the damage if there is some.
+///
+/// # Errors
+/// [`OpenError`] says why nothing can be told; it is never [`OpenError::Damaged`].
+pub fn examine(root: &Path) -> Result<Examined, OpenError> {
+    examine_on(&RealDisk::new(root))
+}
+
+/// [`examine`] on any [`Disk`].
+///
+/// # Errors
+/// As [`examine`].
+pub fn examine_on(disk: &dyn Disk) -> Result<Examined, OpenError> {
+    let (damage, mut loaded) = match load_settled(disk)? {
+        Load::Whole(loaded) => (None, loaded),
+        Load::Damaged { damage, before } => (Some(damage), before),
+    };
     let manifest = default_manifest(&loaded.logs)?;
-    let residue = loaded.residue.map(|residue| {
-        let name = loaded.files[residue.file].name();
-        format!(
-            "{} bytes behind the last complete frame ({name} at byte {}): {}",
-            residue.to - residue.from,
-            residue.from,
-            residue.fault
-        )
-    });
+    let residue = residue(&loaded);
     let mut notes = Vec::new();
-    if loaded.slots.damaged > 0 {
+    if loaded.slots.newest.is_ok() && loaded.slots.damaged > 0 {
         notes
             .push("one slot of the head record is damaged, as a crash while writing it leaves it".to_owned());
     }
@@ -66,20 +98,41 @@ pub fn inspect_on(disk: &dyn Disk) -> Result<Inspection, OpenError> {
         .position(|log| log.manifest == manifest)
         .unwrap_or(0);
     let log = Arc::new(FileLog::from(loaded.logs.swap_remove(at)));
-    Ok(Inspection {
-        log,
-        manifest,
-        residue,
-        notes,
+    Ok(match damage {
+        None => Examined::Whole(Inspection {
+            log,
+            manifest,
+            residue,
+            notes,
+        }),
+        Some(damage) => {
+            notes.extend(residue);
+            Examined::Damaged(DamagedDirectory {
+                damage,
+                before: log,
+                notes,
+            })
+        }
     })
 }
 
-fn load_settled(disk: &dyn Disk) -> Result<Loaded, OpenError> {
-    let mut seen: Option<Damage> = None;
+fn residue(loaded: &Loaded) -> Option<String> {
+    let residue = loaded.residue?;
+    let name = loaded.files[residue.file].name();
+    Some(format!(
+        "{} bytes behind the last complete frame ({name} at byte {}): {}",
+        residue.to - residue.from,
+        residue.from,
+        residue.fault
+    ))
+}
+
+fn load_settled(disk: &dyn Disk) -> Result<Load, OpenError> {
+    let mut seen: Option<StoreDamage> = None;
     for _ in 1..LOOKS_MAX {
-        match load::load(disk, Access::Read) {
-            Err(OpenError::Damaged(damage)) if seen.as_ref() != Some(&damage) => seen = Some(damage),
-            loaded => return loaded,
+        match load::load(disk, Access::Read)? {
+            Load::Damaged { damage, .. } if seen.as_ref() != Some(&damage) => seen = Some(damage),
+            load => return Ok(load),
         }
     }
     load::load(disk, Access::Read)

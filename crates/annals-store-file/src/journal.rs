@@ -56,10 +56,7 @@ impl FileJournal {
     }
 
     fn adopt(&mut self, mut loaded: Loaded) -> io::Result<()> {
-        let head = loaded
-            .slots
-            .newest
-            .ok_or_else(|| io::Error::other("the head record can not be read"))?;
+        let head = loaded.slots.newest.map_err(io::Error::other)?;
         let mut after = loaded.files.split_off(loaded.active + 1);
         let active = loaded
             .files
@@ -141,7 +138,7 @@ impl Journal for FileJournal {
         let shared = Arc::clone(&self.shared);
         let _maintenance = shared.maintenance();
         let _preparing = shared.preparing();
-        let mut loaded = load::load(&*shared.disk, Access::Write)?;
+        let mut loaded = load::load(&*shared.disk, Access::Write)?.whole()?;
         let recovery = mend::mend(&*shared.disk, &mut loaded)?;
         for log in &mut loaded.logs {
             if let Some(shown) = shared.logs.get(&log.manifest.log_id()) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::damage::Place;
 use crate::disk::{Disk, DiskFile, give_back, read_exact_at};
 use crate::frame::{Frame, FrameFault, FrameHeader, HEADER_LEN};
 use crate::layout::{JOURNAL_DIR, journal_file_name};
@@ -19,6 +20,14 @@ const HEADER_PAGE: usize = 4096;
 const MAGIC: [u8; 8] = *b"ANNJRNL\x01";
 const ZEROS_BYTES: usize = 1024 * 1024;
 const PREPARING: &str = "journal/preparing.tmp";
+
+/// A file as it is found under its name.
+pub(crate) enum Found {
+    /// Its header page is exactly what this directory wrote.
+    Sound(JournalFile),
+    /// It is not.
+    Damaged(JournalFile),
+}
 
 /// An open journal file.
 #[derive(Clone)]
@@ -32,6 +41,13 @@ pub(crate) struct JournalFile {
 impl JournalFile {
     pub(crate) fn name(&self) -> String {
         journal_file_name(self.number)
+    }
+
+    pub(crate) fn place(&self, offset: u64) -> Place {
+        Place::Journal {
+            number: self.number,
+            offset,
+        }
     }
 
     /// Makes a file of at least `len` bytes under its name, durable when it returns. An empty one of that name is replaced.
@@ -63,13 +79,8 @@ impl JournalFile {
         })
     }
 
-    /// Opens the file `number`; `None` when its header page is not exactly what this directory wrote.
-    pub(crate) fn open(
-        disk: &dyn Disk,
-        directory: Uuid,
-        number: u64,
-        write: bool,
-    ) -> io::Result<Option<Self>> {
+    /// Opens the file `number`.
+    pub(crate) fn open(disk: &dyn Disk, directory: Uuid, number: u64, write: bool) -> io::Result<Found> {
         let name = journal_file_name(number);
         let file = if write {
             disk.open_write(&name)?
@@ -79,10 +90,15 @@ impl JournalFile {
         let len = file.size()?;
         let mut page = vec![0; HEADER_PAGE];
         match read_exact_at(&*file, &mut page, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => page.clear(),
             read => read?,
         }
-        Ok((page == header_page(directory, number)).then_some(Self { number, file, len }))
+        let found = Self { number, file, len };
+        Ok(if page == header_page(directory, number) {
+            Found::Sound(found)
+        } else {
+            Found::Damaged(found)
+        })
     }
 
     /// Walks the frames from the first one on.

@@ -7,10 +7,11 @@
 //! behind them is moved to `quarantine/`, and damage to anything that was durable is an integrity failure.
 //!
 //! [`inspect`] reads a directory by the same loading, without its lock and without changing anything, also beside a live
-//! writer. File formats: docs/format.md.
+//! writer; [`examine`] also gives what is readable in front of damage. File formats: docs/format.md.
 //!
 //! Deliberately absent: sealing, hashing of new events, HTTP, async.
 
+mod damage;
 pub mod disk;
 mod error;
 pub mod frame;
@@ -28,8 +29,9 @@ mod shared;
 mod view;
 mod window;
 
+pub use damage::{Place, StoreDamage};
 pub use error::OpenError;
-pub use inspect::{Inspection, inspect, inspect_on};
+pub use inspect::{DamagedDirectory, Examined, Inspection, examine, examine_on, inspect, inspect_on};
 pub use journal::FileJournal;
 pub use layout::Manifest;
 pub use maintain::Maintenance;

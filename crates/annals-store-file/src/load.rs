@@ -7,23 +7,48 @@
 //!
 //! A frame that is complete but out of its place (another number, another head) is damage wherever it stands: no crash
 //! makes one.
+//!
+//! Damage ends the loading of what lies behind it. What lies before it stays readable, so that an auditor can tell how much
+//! of the log is intact; nobody writes to such a directory.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use annals_core::chain::{EventId, Head, LogId};
-use annals_store::Damage;
+use annals_core::chain::{EventId, Head, LogId, TreeSize};
 use uuid::Uuid;
 
+use crate::damage::{Place, StoreDamage};
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::frame::{FrameFault, FrameHeader};
 use crate::head::{self, HeadRecord, HeadSlots};
-use crate::journal_file::{JournalFile, Step, Walk};
-use crate::layout::{self, JOURNAL_DIR, Manifest, journal_file_name, numbered, segments_dir};
+use crate::journal_file::{Found, JournalFile, Step, Walk};
+use crate::layout::{self, JOURNAL_DIR, Manifest, numbered, segments_dir};
 use crate::segment;
-use crate::view::{Part, first_damaged, place};
+use crate::view::{Part, first_damaged};
+
+/// What a data directory holds.
+pub(crate) enum Load {
+    /// All of it is in order, but for what a crash may leave.
+    Whole(Loaded),
+    /// Something that was durable is damaged.
+    Damaged {
+        damage: StoreDamage,
+        /// What was read before it.
+        before: Loaded,
+    },
+}
+
+impl Load {
+    /// All that is stored, or the damage: for who goes on with it.
+    pub(crate) fn whole(self) -> Result<Loaded, OpenError> {
+        match self {
+            Self::Whole(loaded) => Ok(loaded),
+            Self::Damaged { damage, .. } => Err(damage.into()),
+        }
+    }
+}
 
 /// Everything that is stored, as far as it is in order.
 pub(crate) struct Loaded {
@@ -55,6 +80,22 @@ pub(crate) struct LoadedLog {
     pub(crate) parts: Vec<Part>,
 }
 
+impl LoadedLog {
+    /// Adds the frame at `offset` to what can be read.
+    fn extend(&mut self, file: &JournalFile, header: &FrameHeader, offset: u64) {
+        match self.parts.last_mut() {
+            Some(part) if part.journal == Some(file.number) => part.extend(header, offset),
+            _ => self.parts.push(Part::starting(
+                file.number,
+                file.name().into(),
+                Arc::clone(&file.file),
+                header,
+                offset,
+            )),
+        }
+    }
+}
+
 /// Bytes behind the last complete frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Residue {
@@ -72,26 +113,39 @@ pub(crate) enum Access {
     Write,
 }
 
-/// Looks at a data directory.
-pub(crate) fn load(disk: &dyn Disk, access: Access) -> Result<Loaded, OpenError> {
+/// Looks at a data directory. Damage is no error: it is what was found.
+pub(crate) fn load(disk: &dyn Disk, access: Access) -> Result<Load, OpenError> {
     let format = layout::read_format(disk)?.ok_or(OpenError::NoData)?;
     let manifests = layout::read_manifests(disk)?;
     // The order matters to a reader beside a live writer: the head record first, since the journal then holds at least
     // what it names; journal files before segments, since a segment has its name before its journal file is removed.
     let slots = head::read(disk)?;
     let files = open_journal(disk, format.directory, access)?;
-    let mut loader = Loader::new(disk, format.directory, slots, files)?;
-    for manifest in manifests {
-        loader.load_segments(disk, manifest)?;
+    let mut loader = Loader::new(format.directory, slots, files);
+    let loaded = loader
+        .load_all_segments(disk, manifests)
+        .and_then(|()| loader.walk_journal())
+        .and_then(|()| loader.finish());
+    let before = loader.loaded;
+    match loaded {
+        Ok(()) => Ok(Load::Whole(before)),
+        Err(OpenError::Damaged(damage)) => Ok(Load::Damaged { damage, before }),
+        Err(error) => Err(error),
     }
-    loader.walk_journal()?;
-    loader.finish()
 }
 
-/// Journal files as found, with the numbers whose header page is damaged.
+/// Journal files as found: those whose header page is right, and the first whose is not.
 struct OpenedJournal {
     files: Vec<JournalFile>,
-    damaged: Option<u64>,
+    damaged: Option<JournalFile>,
+}
+
+/// Where the journal files do not follow one another.
+struct Gap {
+    /// How many files lie before it.
+    files: usize,
+    place: Place,
+    what: &'static str,
 }
 
 fn open_journal(disk: &dyn Disk, directory: Uuid, access: Access) -> Result<OpenedJournal, OpenError> {
@@ -99,10 +153,12 @@ fn open_journal(disk: &dyn Disk, directory: Uuid, access: Access) -> Result<Open
         files: Vec::new(),
         damaged: None,
     };
+    // Surfaces an unreadable directory as what it is, before anything is concluded from its being empty.
+    disk.list(JOURNAL_DIR)?;
     for number in numbered(disk, JOURNAL_DIR, ".journal")? {
         match JournalFile::open(disk, directory, number, access == Access::Write) {
-            Ok(Some(file)) => opened.files.push(file),
-            Ok(None) => opened.damaged = opened.damaged.or(Some(number)),
+            Ok(Found::Sound(file)) => opened.files.push(file),
+            Ok(Found::Damaged(file)) => opened.damaged = opened.damaged.or(Some(file)),
             // Packed and removed since the directory was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Read => {}
             Err(error) => return Err(error.into()),
@@ -114,7 +170,7 @@ fn open_journal(disk: &dyn Disk, directory: Uuid, access: Access) -> Result<Open
 struct Loader {
     loaded: Loaded,
     by_id: HashMap<LogId, usize>,
-    damaged_file: Option<u64>,
+    damaged_file: Option<JournalFile>,
     /// Number that the next frame must have, once one is known.
     next: Option<u64>,
     /// Highest last frame of a segment.
@@ -124,14 +180,8 @@ struct Loader {
 }
 
 impl Loader {
-    fn new(
-        disk: &dyn Disk,
-        directory: Uuid,
-        slots: HeadSlots,
-        journal: OpenedJournal,
-    ) -> Result<Self, OpenError> {
-        // Surfaces an unreadable directory as what it is, before anything is concluded from its being empty.
-        disk.list(JOURNAL_DIR)?;
+    fn new(directory: Uuid, slots: HeadSlots, journal: OpenedJournal) -> Self {
+        // Without a record, how far the journal went is known only from what it says itself.
         let newest = slots.newest.map_or(0, |record| record.frame);
         let loaded = Loaded {
             directory,
@@ -146,54 +196,78 @@ impl Loader {
             residue: None,
             slots,
         };
-        Ok(Self {
+        Self {
             loaded,
             by_id: HashMap::new(),
             damaged_file: journal.damaged,
             next: None,
             packed_through: 0,
             walked: Vec::new(),
-        })
+        }
     }
 
-    fn load_segments(&mut self, disk: &dyn Disk, manifest: Manifest) -> Result<(), OpenError> {
-        let log = manifest.log_id();
-        let mut head = Head::EMPTY;
-        let mut parts: Vec<Part> = Vec::new();
+    /// The segments of every log, also when those of one are damaged.
+    fn load_all_segments(&mut self, disk: &dyn Disk, manifests: Vec<Manifest>) -> Result<(), OpenError> {
+        let mut result = Ok(());
+        for manifest in manifests {
+            let mut log = LoadedLog {
+                manifest,
+                head: Head::EMPTY,
+                packed: Head::EMPTY,
+                parts: Vec::new(),
+            };
+            let loaded = self.load_segments(disk, &mut log);
+            self.by_id.insert(log.manifest.log_id(), self.loaded.logs.len());
+            self.loaded.logs.push(log);
+            result = result.and(loaded);
+        }
+        result
+    }
+
+    fn load_segments(&mut self, disk: &dyn Disk, into: &mut LoadedLog) -> Result<(), OpenError> {
+        let log = into.manifest.log_id();
         for number in numbered(disk, &segments_dir(log), ".segment")? {
             let first = EventId::new(number).unwrap_or(EventId::FIRST);
             let (footer, part) = segment::open(disk, log, first)?;
-            if footer.first != head.size.next() || footer.prev_hash != head.hash {
+            if footer.first != into.head.size.next() || footer.prev_hash != into.head.hash {
                 let what = format!(
                     "the segment follows event {}, the one before it ends elsewhere",
                     first.get() - 1
                 );
-                return Err(Damage {
-                    event: head.size.next(),
-                    place: part.name.to_string(),
+                return Err(StoreDamage {
+                    event: Some(into.head.size.next()),
+                    place: Place::Segment {
+                        log,
+                        first,
+                        offset: 0,
+                    },
                     what,
                 }
                 .into());
             }
-            head = footer.after;
+            (into.head, into.packed) = (footer.after, footer.after);
             self.packed_through = self.packed_through.max(footer.last_frame);
             self.loaded.last_frame = self.packed_through;
-            parts.push(part);
+            into.parts.push(part);
         }
-        self.by_id.insert(log, self.loaded.logs.len());
-        self.loaded.logs.push(LoadedLog {
-            manifest,
-            head,
-            packed: head,
-            parts,
-        });
         Ok(())
     }
 
     fn walk_journal(&mut self) -> Result<(), OpenError> {
         self.loaded.known_durable = self.loaded.known_durable.max(self.packed_through);
-        self.check_file_numbers()?;
-        for index in 0..self.loaded.files.len() {
+        let gap = self.first_gap();
+        self.walk_files(gap.as_ref().map_or(self.loaded.files.len(), |gap| gap.files))?;
+        let Some(Gap { files, place, what }) = gap else {
+            return Ok(());
+        };
+        let event = self.is_missed(files)?.then(|| self.next_event());
+        let what = what.to_owned();
+        Err(StoreDamage { event, place, what }.into())
+    }
+
+    /// Walks the first `count` files, or as far as their frames go.
+    fn walk_files(&mut self, count: usize) -> Result<(), OpenError> {
+        for index in 0..count {
             let mut walk = self.loaded.files[index].walk();
             loop {
                 match walk.next()? {
@@ -206,8 +280,12 @@ impl Loader {
                         if self.contradicts_head_record(&header, &digest) {
                             let event = first_damaged(&header, walk.bytes(offset, header.frame_len())?);
                             let what = "the frame is not the one that the head record names".to_owned();
-                            let place = place(&self.loaded.files[index].name(), offset);
-                            return Err(Damage { event, place, what }.into());
+                            return Err(StoreDamage {
+                                event: Some(event),
+                                place: self.loaded.files[index].place(offset),
+                                what,
+                            }
+                            .into());
                         }
                         self.take(index, offset, &header, digest)?;
                     }
@@ -227,36 +305,53 @@ impl Loader {
         Ok(())
     }
 
-    fn check_file_numbers(&self) -> Result<(), OpenError> {
-        if let Some(number) = self.damaged_file {
-            return Err(self
-                .damage(
-                    &journal_file_name(number),
-                    0,
-                    "the journal file's header is damaged",
-                )
-                .into());
+    /// The first place at which a journal file is not there, or not usable.
+    fn first_gap(&self) -> Option<Gap> {
+        let files = &self.loaded.files;
+        let missing = files
+            .windows(2)
+            .position(|pair| pair[1].number != pair[0].number + 1)
+            .map(|at| (at + 1, files[at].number + 1));
+        let damaged = self.damaged_file.as_ref().map(|file| file.number);
+        match (damaged, missing) {
+            (Some(number), missing) if missing.is_none_or(|(_, first)| number <= first) => Some(Gap {
+                files: files.partition_point(|file| file.number < number),
+                place: Place::JournalFile { number },
+                what: "the journal file's header is damaged",
+            }),
+            (_, Some((files, number))) => Some(Gap {
+                files,
+                place: Place::JournalFile { number },
+                what: "the journal file is missing",
+            }),
+            (_, None) => files.is_empty().then_some(Gap {
+                files: 0,
+                place: Place::JournalDirectory,
+                what: "the journal has no file",
+            }),
         }
-        if self.loaded.files.is_empty() {
-            return Err(self.damage(JOURNAL_DIR, 0, "the journal has no file").into());
+    }
+
+    /// Whether the frame behind the last one is shown to have been there, in a file that can not be used or behind it.
+    fn is_missed(&self, from_file: usize) -> Result<bool, OpenError> {
+        let expected = self.next.unwrap_or(self.packed_through + 1);
+        if self.loaded.known_durable >= expected {
+            return Ok(true);
         }
-        for pair in self.loaded.files.windows(2) {
-            if pair[1].number != pair[0].number + 1 {
-                let missing = journal_file_name(pair[0].number + 1);
-                return Err(self.damage(&missing, 0, "the journal file is missing").into());
+        let behind = self.loaded.files.get(from_file..).unwrap_or_default();
+        for file in self.damaged_file.iter().chain(behind) {
+            let proves = |header: &FrameHeader| header.file == file.number && header.number >= expected;
+            if file.headers_after(0)?.iter().any(proves) {
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// True when the head record names this frame and another header.
     fn contradicts_head_record(&self, header: &FrameHeader, digest: &[u8; 32]) -> bool {
-        let record = self
-            .loaded
-            .slots
-            .newest
-            .filter(|record| record.frame == header.number);
-        record.is_some_and(|record| record.header_digest != *digest)
+        let differs = |record: HeadRecord| record.frame == header.number && record.header_digest != *digest;
+        self.loaded.slots.newest.is_ok_and(differs)
     }
 
     /// Takes a frame whose checksums are right: it must be the one that belongs here.
@@ -268,7 +363,6 @@ impl Loader {
         digest: [u8; 32],
     ) -> Result<(), OpenError> {
         let file = self.loaded.files[index].clone();
-        let name = file.name();
         let in_sequence = match self.next {
             Some(next) => header.number == next,
             // Files up to the packed frames may have been removed, none after them.
@@ -276,34 +370,25 @@ impl Loader {
         };
         if !in_sequence || header.number == u64::MAX || header.file != file.number {
             return Err(self
-                .damage(&name, offset, "the frame is not the one that belongs here")
+                .damage(&file, offset, "the frame is not the one that belongs here")
                 .into());
         }
         let Some(log) = self.by_id.get(&header.log).map(|at| &mut self.loaded.logs[*at]) else {
             return Err(self
-                .damage(&name, offset, "the frame belongs to a log that has no manifest")
+                .damage(&file, offset, "the frame belongs to a log that has no manifest")
                 .into());
         };
         if !log.head.size.contains(header.last_id()) {
             if header.first_id != log.head.size.next() || header.prev_hash != log.head.hash {
                 let what = "the frame does not follow the log's last event";
-                return Err(Damage {
-                    event: log.head.size.next(),
-                    place: place(&name, offset),
+                return Err(StoreDamage {
+                    event: Some(log.head.size.next()),
+                    place: file.place(offset),
                     what: what.into(),
                 }
                 .into());
             }
-            match log.parts.last_mut() {
-                Some(part) if part.journal == Some(file.number) => part.extend(header, offset),
-                _ => log.parts.push(Part::starting(
-                    file.number,
-                    name.into(),
-                    Arc::clone(&file.file),
-                    header,
-                    offset,
-                )),
-            }
+            log.extend(&file, header, offset);
             log.head = header.after();
         }
         self.next = Some(header.number + 1);
@@ -339,12 +424,19 @@ impl Loader {
         let expected = self.next.unwrap_or(self.packed_through + 1);
         if self.proven_durable(index, offset, expected)? {
             let event = match header.filter(|header| header.number == expected) {
-                Some(header) => first_damaged(&header, walk.bytes(offset, header.frame_len())?),
+                Some(header) => {
+                    let bytes = walk.bytes(offset, header.frame_len())?;
+                    let event = first_damaged(&header, bytes);
+                    if fault == FrameFault::BodiesChecksum {
+                        self.take_before(&file, offset, &header, bytes, event);
+                    }
+                    event
+                }
                 None => self.next_event(),
             };
-            return Err(Damage {
-                event,
-                place: place(&file.name(), offset),
+            return Err(StoreDamage {
+                event: Some(event),
+                place: file.place(offset),
                 what: fault.to_string(),
             }
             .into());
@@ -383,23 +475,19 @@ impl Loader {
         Ok(false)
     }
 
-    fn finish(mut self) -> Result<Loaded, OpenError> {
-        let Some(record) = self.loaded.slots.newest else {
-            return Err(self
-                .damage(
-                    layout::HEAD_FILE,
-                    0,
-                    "neither slot of the head record can be read",
-                )
-                .into());
-        };
+    fn finish(&mut self) -> Result<(), OpenError> {
+        let record = self.loaded.slots.newest.map_err(|fault| StoreDamage {
+            event: None,
+            place: Place::HeadRecord,
+            what: format!("{fault}: whether events were cut off behind the last one can not be told"),
+        })?;
         if self.loaded.known_durable > self.loaded.last_frame {
             let what = format!(
                 "the journal ends at frame {}, but frame {} was durable",
                 self.loaded.last_frame, self.loaded.known_durable
             );
             let file = &self.loaded.files[self.loaded.active];
-            return Err(self.damage(&file.name(), self.loaded.active_end, &what).into());
+            return Err(self.damage(file, self.loaded.active_end, &what).into());
         }
         if self.walked.is_empty() && record.frame == self.loaded.last_frame {
             self.loaded.last_header_digest = record.header_digest;
@@ -409,7 +497,32 @@ impl Loader {
         self.loaded.unproven = unproven
             .map(|(_, file, offset, len)| (*file, *offset, *len))
             .collect();
-        Ok(self.loaded)
+        Ok(())
+    }
+
+    /// Of a frame with a damaged body, takes the events before that one, for reading.
+    fn take_before(
+        &mut self,
+        file: &JournalFile,
+        offset: u64,
+        header: &FrameHeader,
+        bytes: &[u8],
+        damaged: EventId,
+    ) {
+        let Some(log) = self.by_id.get(&header.log).map(|at| &mut self.loaded.logs[*at]) else {
+            return;
+        };
+        let follows = header.first_id == log.head.size.next() && header.prev_hash == log.head.hash;
+        let sound = u32::try_from(damaged.get() - header.first_id.get()).unwrap_or(0);
+        if !follows || sound == 0 {
+            return;
+        }
+        log.extend(file, header, offset);
+        log.head = Head {
+            size: TreeSize(damaged.get() - 1),
+            hash: header.row(bytes, sound - 1).1,
+            received_at: header.received_at,
+        };
     }
 
     /// The first event that is not accounted for.
@@ -420,10 +533,10 @@ impl Loader {
             .map_or(EventId::FIRST, |log| log.head.size.next())
     }
 
-    fn damage(&self, name: &str, offset: u64, what: &str) -> Damage {
-        Damage {
-            event: self.next_event(),
-            place: place(name, offset),
+    fn damage(&self, file: &JournalFile, offset: u64, what: &str) -> StoreDamage {
+        StoreDamage {
+            event: Some(self.next_event()),
+            place: file.place(offset),
             what: what.to_owned(),
         }
     }

@@ -7,16 +7,17 @@
 use std::io;
 use std::sync::Arc;
 
-use annals_core::chain::{EventId, LogId};
-use annals_store::{Damage, RecoverError};
+use annals_core::chain::LogId;
+use annals_store::RecoverError;
 
+use crate::damage::StoreDamage;
 use crate::error::OpenError;
 use crate::frame::FrameHeader;
 use crate::journal_file::{FRAMES_START, JournalFile, Step};
 use crate::layout::JOURNAL_DIR;
 use crate::segment;
 use crate::shared::{Shared, is_no_space};
-use crate::view::{FileLog, place};
+use crate::view::FileLog;
 
 /// The maintenance of one data directory.
 pub struct Maintenance {
@@ -111,7 +112,7 @@ impl Maintenance {
 }
 
 /// What readers were shown of the file is what is in it: bytes that became zeros since would look like its end.
-fn check_end(journal: &JournalFile, shown: &FileLog, frames: Option<&Frames>) -> Result<(), Damage> {
+fn check_end(journal: &JournalFile, shown: &FileLog, frames: Option<&Frames>) -> Result<(), StoreDamage> {
     let Some((first, last)) = shown.held_by(journal.number) else {
         return Ok(());
     };
@@ -121,9 +122,9 @@ fn check_end(journal: &JournalFile, shown: &FileLog, frames: Option<&Frames>) ->
         return Ok(());
     }
     let end = found.map_or(FRAMES_START, |(header, at)| at + header.frame_len() as u64);
-    Err(Damage {
-        event: next,
-        place: place(&journal.name(), end),
+    Err(StoreDamage {
+        event: Some(next),
+        place: journal.place(end),
         what: "a full journal file has lost frames at its end".to_owned(),
     })
 }
@@ -147,11 +148,10 @@ fn frames_by_log(journal: &JournalFile) -> Result<Vec<(LogId, Frames)>, OpenErro
                         .last()
                         .and_then(|(_, frames)| frames.last())
                         .map(|(header, _)| header.last_id().plus(1));
-                    let event = event.unwrap_or(EventId::FIRST);
                     let what = "a frame of a full journal file is damaged".to_owned();
-                    return Err(Damage {
+                    return Err(StoreDamage {
                         event,
-                        place: place(&journal.name(), offset),
+                        place: journal.place(offset),
                         what,
                     }
                     .into());
@@ -162,13 +162,11 @@ fn frames_by_log(journal: &JournalFile) -> Result<Vec<(LogId, Frames)>, OpenErro
     }
 }
 
-fn damaged(journal: &JournalFile, frames: &Frames, what: &str) -> Damage {
-    let (event, offset) = frames
-        .first()
-        .map_or((EventId::FIRST, 0), |(header, at)| (header.first_id, *at));
-    Damage {
-        event,
-        place: place(&journal.name(), offset),
+fn damaged(journal: &JournalFile, frames: &Frames, what: &str) -> StoreDamage {
+    let first = frames.first();
+    StoreDamage {
+        event: first.map(|(header, _)| header.first_id),
+        place: journal.place(first.map_or(FRAMES_START, |(_, at)| *at)),
         what: what.to_owned(),
     }
 }

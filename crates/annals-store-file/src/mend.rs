@@ -108,12 +108,10 @@ fn rewrite_unproven(loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<
 }
 
 fn write_head(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {
-    let Some(newest) = loaded.slots.newest else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the head record can not be read",
-        ));
-    };
+    let newest = loaded
+        .slots
+        .newest
+        .map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
     if loaded.slots.damaged > 0 {
         recovery.notes.push(
             "one slot of the head record was damaged, as a crash while writing it leaves it".to_owned(),
@@ -127,7 +125,7 @@ fn write_head(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> 
     };
     let file = disk.open_write(layout::HEAD_FILE)?;
     head::write(&*file, &record)?;
-    loaded.slots.newest = Some(record);
+    loaded.slots.newest = Ok(record);
     loaded.known_durable = loaded.last_frame;
     Ok(())
 }

@@ -96,7 +96,7 @@ fn open_locked(disk: Arc<dyn Disk>, options: Options, lock: Option<File>) -> Res
         check_empty(&*disk)?;
         make(&*disk, &options)?;
     }
-    let mut loaded = load::load(&*disk, Access::Write)?;
+    let mut loaded = load::load(&*disk, Access::Write)?.whole()?;
     let recovery = mend::mend(&*disk, &mut loaded)?;
     let mut logs = HashMap::new();
     for log in &mut loaded.logs {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use annals_core::chain::{EventId, Head, LogId, TreeSize};
 use annals_core::hash::EventHash;
 use annals_core::time::Micros;
-use annals_store::Damage;
 
+use crate::damage::{Place, StoreDamage};
 use crate::disk::{Disk, DiskFile, give_back, read_exact_at};
 use crate::error::OpenError;
 use crate::frame::{Frame, FrameHeader, HEADER_LEN};
 use crate::layout::{segment_name, segments_dir};
-use crate::view::{INDEX_STRIDE_BYTES, Part, first_damaged, place};
+use crate::view::{INDEX_STRIDE_BYTES, Part, first_damaged};
 use crate::window::Window;
 
 const START_MAGIC: [u8; 8] = *b"ANNSEGM\x01";
@@ -90,9 +90,9 @@ pub(crate) fn open(disk: &dyn Disk, log: LogId, first: EventId) -> Result<(Foote
     let name = segment_name(log, first);
     let file = disk.open_read(&name)?;
     let len = file.size()?;
-    let broken = |offset: u64, what: &str| Damage {
-        event: first,
-        place: place(&name, offset),
+    let broken = |offset: u64, what: &str| StoreDamage {
+        event: Some(first),
+        place: Place::Segment { log, first, offset },
         what: what.to_owned(),
     };
     if len < (START_LEN + FOOTER_LEN) as u64 {
@@ -211,10 +211,15 @@ fn read_back(disk: &dyn Disk, name: &str, footer: &Footer, before: &Head) -> Res
     let mut window = Window::new(disk.open_read(name)?, footer.index_offset);
     let mut offset = START_LEN as u64;
     let mut head = *before;
+    let place = |offset| Place::Segment {
+        log: footer.log,
+        first: footer.first,
+        offset,
+    };
     while offset < footer.index_offset {
-        let broken = |event: EventId, what: String| Damage {
-            event,
-            place: place(name, offset),
+        let broken = |event: EventId, what: String| StoreDamage {
+            event: Some(event),
+            place: place(offset),
             what,
         };
         let header = FrameHeader::decode(window.at(offset, HEADER_LEN)?)
@@ -241,9 +246,9 @@ fn read_back(disk: &dyn Disk, name: &str, footer: &Footer, before: &Head) -> Res
     }
     if head != footer.after {
         let what = "the segment does not end where its footer says".to_owned();
-        return Err(Damage {
-            event: head.size.next(),
-            place: place(name, offset),
+        return Err(StoreDamage {
+            event: Some(head.size.next()),
+            place: place(offset),
             what,
         }
         .into());

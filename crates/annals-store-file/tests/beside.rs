@@ -1,6 +1,7 @@
 //! The offline reader beside a writer that does the most awkward thing between any two of its reads.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use annals_store::{Journal, ReadLog};
@@ -20,7 +21,8 @@ struct Disturbed {
 impl Disturbed {
     fn disturb(&self) {
         let mut opened = self.writer.lock().expect("one thread");
-        for _ in 0..30 {
+        // Enough for more journal files than the one in use and the prepared one.
+        for _ in 0..90 {
             let head = opened.log.head();
             commit_one(&mut opened, &head).expect("commits");
             while opened.maintenance.step().expect("packs") {}
@@ -80,6 +82,85 @@ fn the_order_of_reads_is_right_whatever_happens_in_between() {
     for _ in 0..3 {
         let inspection = inspect_on(&disturbed).expect("no damage");
         let seen = chain::audit(&*inspection.log).expect("an intact chain");
-        assert!(seen.events >= 30);
+        assert!(seen.events >= 90);
+    }
+}
+
+/// A disk that looks damaged for as many looks as `spoilt_looks`, as one does where a writer is caught in the middle.
+struct Flickering {
+    spoilt: SimDisk,
+    sound: SimDisk,
+    spoilt_looks: u32,
+    looks: AtomicU32,
+}
+
+impl Flickering {
+    fn shown(&self) -> &SimDisk {
+        if self.looks.load(Ordering::Relaxed) <= self.spoilt_looks {
+            &self.spoilt
+        } else {
+            &self.sound
+        }
+    }
+}
+
+impl Disk for Flickering {
+    fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        // Each look reads the head record once, before the journal.
+        if name == "head" {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shown().open_read(name)
+    }
+
+    fn open_write(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        panic!("the offline reader writes {name}")
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        panic!("the offline reader creates {name}")
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.shown().list(dir)
+    }
+
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        panic!("the offline reader creates {dir}")
+    }
+
+    fn rename(&self, from: &str, _to: &str) -> io::Result<()> {
+        panic!("the offline reader renames {from}")
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        panic!("the offline reader removes {name}")
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        panic!("the offline reader syncs {dir}")
+    }
+}
+
+/// Red when: `load_settled` reports what it saw once, or looks again at what it has seen twice.
+#[test]
+fn damage_is_what_is_seen_twice() {
+    const JOURNAL: &str = "journal/00000000000000000001.journal";
+    let sound = SimDisk::new();
+    let mut opened = open_sim(&sound).unwrap();
+    for _ in 0..3 {
+        let head = opened.log.head();
+        commit_one(&mut opened, &head).unwrap();
+    }
+    drop(opened);
+    let (spoilt, ()) = crate::tamper::with(&sound, JOURNAL, |content| content[4096 + 200] ^= 1);
+    for (spoilt_looks, is_damage) in [(0, false), (1, false), (2, true)] {
+        let disk = Flickering {
+            spoilt: spoilt.fork(),
+            sound: sound.fork(),
+            spoilt_looks,
+            looks: AtomicU32::new(0),
+        };
+        assert_eq!(inspect_on(&disk).is_err(), is_damage, "{spoilt_looks} looks");
     }
 }

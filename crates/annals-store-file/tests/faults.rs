@@ -125,7 +125,7 @@ fn a_missing_file_is_named() {
     let Err(OpenError::Damaged(damage)) = open_sim(&disk) else {
         panic!("a journal with a gap opens")
     };
-    assert!(damage.place.contains(SECOND), "{damage}");
+    assert!(damage.place.file() == SECOND, "{damage}");
 }
 
 /// What a commit with an unknown outcome left is there for readers of the same process.

@@ -4,6 +4,7 @@
 mod beside;
 mod conformance;
 mod crash;
+mod damage;
 mod faults;
 mod hostile;
 mod live;

@@ -89,7 +89,7 @@ mod tests {
     use std::io;
 
     use annals_core::chain::EventId;
-    use annals_store::Damage;
+    use annals_store_file::{Place, StoreDamage};
     use anyhow::Context;
 
     use super::*;
@@ -102,18 +102,21 @@ mod tests {
     #[test]
     fn every_error_has_its_code() {
         let text = || String::from("x");
-        let damage = Damage {
-            event: EventId::FIRST,
-            place: text(),
+        let damage = |event, place| StoreDamage {
+            event,
+            place,
             what: text(),
         };
+        let (number, offset) = (1, 4096);
+        let in_journal = damage(Some(EventId::FIRST), Place::Journal { number, offset });
         assert_eq!(code(io::Error::other("x")), 1);
         assert_eq!(code(Failure::Usage(text())), 2);
         assert_eq!(code(Failure::Integrity(text())), 3);
         assert_eq!(code(Failure::Incomplete(text())), 4);
         assert_eq!(code(Failure::NotAllowed(text())), 5);
         assert_eq!(code(Failure::Unreachable(text())), 6);
-        assert_eq!(code(OpenError::Damaged(damage)), 3);
+        assert_eq!(code(OpenError::Damaged(in_journal)), 3);
+        assert_eq!(code(OpenError::Damaged(damage(None, Place::HeadRecord))), 3);
         assert_eq!(code(OpenError::NewerFormat { found: 2, known: 1 }), 4);
         assert_eq!(code(OpenError::Locked), 1);
         assert_eq!(

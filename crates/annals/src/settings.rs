@@ -373,7 +373,8 @@ mod tests {
         format!("{}|{}|{}", listen.host, listen.port, listen.from)
     }
 
-    /// Red when: two of the `or`s in `url` or `data_dir` change places.
+    /// Red when: two of the `or`s in `url` or `data_dir` change places; `choose` or `allow_unauthenticated` asks the file
+    /// before the environment; `Environment::read` takes an empty variable for one that is set.
     #[test]
     fn flags_beat_the_environment_beats_the_file_beats_the_default() {
         let file =
@@ -410,6 +411,79 @@ mod tests {
         );
     }
 
+    /// Red when: `journal_file_bytes` asks the environment before the flag, or the file before the environment.
+    #[test]
+    fn the_nearest_length_of_a_journal_file_counts() {
+        let file = "journal_file_bytes = 100000";
+        let environment = [("ANNALS_JOURNAL_FILE_BYTES", "200000")];
+        let bytes = |settings: &Settings, flag| settings.journal_file_bytes(flag).unwrap();
+        let all = settings(&environment, file);
+        assert_eq!(bytes(&all, Some(300_000)), 300_000);
+        assert_eq!(bytes(&all, None), 200_000);
+        assert_eq!(
+            bytes(&settings(&[("ANNALS_JOURNAL_FILE_BYTES", "")], file), None),
+            100_000
+        );
+        assert_eq!(bytes(&settings(&[], file), None), 100_000);
+        assert_eq!(bytes(&settings(&[], ""), None), 64 * 1024 * 1024);
+        // What a nearer setting hides need not be right.
+        let hidden = settings(&[("ANNALS_JOURNAL_FILE_BYTES", "many")], "journal_file_bytes = 1");
+        assert_eq!(bytes(&hidden, Some(300_000)), 300_000);
+        assert_eq!(
+            bytes(&settings(&environment, "journal_file_bytes = 1"), None),
+            200_000
+        );
+    }
+
+    /// Red when: a bound of `JOURNAL_FILE_BYTES` moves by one, or only the flag is compared with them.
+    #[test]
+    fn the_length_of_a_journal_file_has_bounds_wherever_it_comes_from() {
+        const MIN: u64 = 65_536;
+        const MAX: u64 = 4_294_967_296;
+        for (bytes, is_right) in [
+            (0, false),
+            (MIN - 1, false),
+            (MIN, true),
+            (MAX, true),
+            (MAX + 1, false),
+            (u64::MAX, false),
+        ] {
+            let environment = bytes.to_string();
+            let environment = settings(&[("ANNALS_JOURNAL_FILE_BYTES", &environment)], "");
+            let mut answers = vec![
+                settings(&[], "").journal_file_bytes(Some(bytes)),
+                environment.journal_file_bytes(None),
+            ];
+            // A TOML integer ends at 2^63 - 1.
+            if i64::try_from(bytes).is_ok() {
+                let file = settings(&[], &format!("journal_file_bytes = {bytes}"));
+                answers.push(file.journal_file_bytes(None));
+            }
+            for answer in answers {
+                match answer {
+                    Ok(taken) => assert!(is_right && taken == bytes, "{bytes}"),
+                    Err(error) => {
+                        let says =
+                            format!("65536 to 4294967296 bytes, not {bytes}; see --journal-file-bytes");
+                        assert!(!is_right && error.to_string().contains(&says), "{error}");
+                    }
+                }
+            }
+        }
+        for wrong in ["many", "-1", "64k", "18446744073709551616"] {
+            let error = settings(&[("ANNALS_JOURNAL_FILE_BYTES", wrong)], "")
+                .journal_file_bytes(None)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("ANNALS_JOURNAL_FILE_BYTES") && error.contains(wrong),
+                "{error}"
+            );
+        }
+    }
+
+    /// Red when: `listen` asks the file before `PORT`, or `HOST` and `PORT` before `ANNALS_LISTEN`; `Listen::parse` takes an
+    /// empty host, or keeps the brackets of one.
     #[test]
     fn the_address_to_listen_on_is_put_together() {
         let file = "listen = '127.0.0.2:1'";
@@ -445,7 +519,7 @@ mod tests {
         assert!(settings(&[("PORT", "http")], "").listen(None).is_err());
     }
 
-    /// Red when: `deny_unknown_fields` is left out.
+    /// Red when: `deny_unknown_fields` is left out; `choose` takes the default for a value that it does not know.
     #[test]
     fn a_mistyped_key_or_value_is_named() {
         let error = toml::from_str::<File>("url = 'x'\nlissten = 'y'")

@@ -8,7 +8,8 @@ use crate::process::{command, finish, free_port, run};
 
 /// Each address is one where nobody listens, so the message names the one that was taken.
 ///
-/// Red when: `Settings::url` asks the file before the environment.
+/// Red when: `Settings::url` asks the file before the environment; `Settings::load` passes over `--config` or
+/// `ANNALS_CONFIG`.
 #[test]
 fn the_nearest_setting_counts() {
     let dir = TempDir::new().unwrap();
@@ -31,6 +32,7 @@ fn the_nearest_setting_counts() {
     finish(named).exits(6).says(&other);
 }
 
+/// Red when: `deny_unknown_fields` is left out; `read_file` gives any error but `Failure::Usage` for what it can not parse.
 #[test]
 fn a_settings_file_with_an_unknown_key_stops_everything() {
     let dir = TempDir::new().unwrap();
@@ -48,6 +50,7 @@ fn a_settings_file_with_an_unknown_key_stops_everything() {
     run(dir.path(), &["query"]).exits(2).says("loud");
 }
 
+/// Red when: `parse_port`, `Listen::parse` or `choose` names another setting than the one that it was given.
 #[test]
 fn wrong_environment_variables_are_named() {
     let dir = TempDir::new().unwrap();

@@ -170,7 +170,7 @@ fn first_journal_file(data: &Path) -> PathBuf {
         .unwrap()
 }
 
-/// Red when: `not_opened` makes damage incomplete, or `verify` takes the directory's lock.
+/// Red when: `before_damage` makes damage incomplete, or audits nothing; `verify` takes the directory's lock.
 #[test]
 fn a_data_directory_is_verified_beside_its_server_and_after_tampering() {
     let server = Server::start();
@@ -194,13 +194,132 @@ fn a_data_directory_is_verified_beside_its_server_and_after_tampering() {
     let ran = run(dir.path(), &["verify"])
         .exits(3)
         .says("integrity failure")
-        .says("event #");
-    assert!(ran.stdout.starts_with("broken: "), "{ran:?}");
+        .says("event 60: ")
+        .says("--checkpoint");
+    let told = ran.stdout.trim_end();
+    assert!(
+        told.starts_with("broken: event 60: ") && told.ends_with("before it, 59 events are intact"),
+        "{ran:?}"
+    );
+    let json = run(dir.path(), &["verify", "--json"]).exits(3).json();
+    assert_eq!(
+        (&json[0]["first_break_at"], &json[0]["checked"]),
+        (&json!(60), &json!(59))
+    );
+    let damage = &json[0]["damage"];
+    let file = format!("journal/{}", journal.file_name().unwrap().to_str().unwrap());
+    assert_eq!(
+        (&damage["place"], &damage["file"]),
+        (&json!("journal"), &json!(file))
+    );
+    assert!(
+        damage["offset"].as_u64().is_some_and(|offset| offset < at as u64),
+        "{damage}"
+    );
     run(dir.path(), &["serve", "--listen", "127.0.0.1:0"])
         .exits(3)
         .says("annals verify --data-dir");
     flip(&journal, at + 40);
     run(dir.path(), &["verify"]).exits(0);
+}
+
+/// An event that is changed with all checksums made right is met by the audit, not by the engine: it counts before damage
+/// that lies behind it.
+///
+/// Red when: `before_damage` names the damage whatever the audit says.
+#[test]
+fn a_break_before_damage_is_the_one_that_is_named() {
+    let server = Server::start();
+    for n in 0..3 {
+        let payload = format!("{{\"n\":{n}}}");
+        server
+            .run(&[
+                "append",
+                "--kind",
+                "other",
+                "--source",
+                "s",
+                "--payload",
+                &payload,
+            ])
+            .exits(0);
+    }
+    let (_, dir) = server.stop("TERM");
+    let journal = first_journal_file(&dir.path().join("annals-data"));
+    let mut bytes = fs::read(&journal).unwrap();
+    let frames: Vec<usize> = memchr::memmem::find_iter(&bytes, b"ANNF").collect();
+    let [first, second, third] = frames[..] else {
+        panic!("{frames:?}")
+    };
+    let wanted = b"\"n\":1";
+    let digit = memchr::memmem::find(&bytes[second..third], wanted).unwrap() + second + wanted.len() - 1;
+    bytes[digit] = b'7';
+    mend_checksums(&mut bytes, second);
+    bytes[third + 200] ^= 1;
+    fs::write(&journal, &bytes).unwrap();
+    let json = run(dir.path(), &["verify", "--json"]).exits(3).json();
+    assert_eq!(
+        (&json[0]["first_break_at"], &json[0]["checked"]),
+        (&json!(2), &json!(1))
+    );
+    assert!(
+        json[0]["notes"].to_string().contains("besides, event 3: "),
+        "{json:?}"
+    );
+
+    // With the first frame gone too, there is nothing before the damage.
+    bytes[first + 8] ^= 1;
+    fs::write(&journal, &bytes).unwrap();
+    let ran = run(dir.path(), &["verify"]).exits(3).says("event 1: ");
+    assert!(
+        ran.stdout.trim_end().ends_with("before it, 0 events are intact"),
+        "{ran:?}"
+    );
+}
+
+/// Makes the checksums of the frame at `at` right again, as someone who knows docs/format.md would.
+fn mend_checksums(content: &mut [u8], at: usize) {
+    let word = |content: &[u8], offset: usize| {
+        let bytes = content[at + offset..at + offset + 4].try_into().unwrap();
+        usize::try_from(u32::from_le_bytes(bytes)).unwrap()
+    };
+    let table = 192..192 + word(content, 60) + 36 * word(content, 56);
+    let bodies = table.end..table.end + word(content, 64);
+    for (range, place) in [(table, 152), (bodies, 156), (0..188, 188)] {
+        let crc = crc32c(&content[at + range.start..at + range.end]);
+        content[at + place..at + place + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+/// Red when: `DamagedFiles::line`, or `StoreDamage`'s text, names an event that is not known to be hit.
+#[test]
+fn a_lost_head_record_is_told_to_people() {
+    let server = Server::start();
+    server.load_cloudtrail().exits(0);
+    let (_, dir) = server.stop("TERM");
+    fs::remove_file(dir.path().join("annals-data/head")).unwrap();
+    let ran = run(dir.path(), &["verify"])
+        .exits(3)
+        .says("the head record is missing")
+        .says("put back the file `head`");
+    assert!(
+        ran.stdout.starts_with("broken: the head record is missing: ")
+            && ran
+                .stdout
+                .trim_end()
+                .ends_with("(head); 103 events are there and intact"),
+        "{ran:?}"
+    );
+    assert!(!ran.stderr.contains("event 104"), "{ran:?}");
 }
 
 #[test]

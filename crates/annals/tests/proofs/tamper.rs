@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::{
@@ -91,6 +92,27 @@ fn found_at(data_dir: &Path, event: u64) {
         "{found:?}"
     );
     assert_eq!(found.verdict["verdict"], "broken", "{found:?}");
+    assert_eq!(found.checked(), event - 1, "all before it is intact: {found:?}");
+}
+
+/// The head record is named, and no event: all of them are there and intact.
+#[track_caller]
+fn head_record_missed(data_dir: &Path, says: &str) {
+    let found = verify_dir(data_dir);
+    assert_eq!((found.code, found.first_break_at()), (Some(3), None), "{found:?}");
+    assert_eq!(found.verdict["verdict"], "broken", "{found:?}");
+    assert_eq!(found.checked(), (BATCHES * EVENTS) as u64, "{found:?}");
+    let place = json!({"place": "head_record", "file": "head", "offset": null});
+    assert_eq!(found.verdict["damage"], place, "{found:?}");
+    assert!(found.verdict["reason"].to_string().contains(says), "{found:?}");
+    let refused = Launch::new(data_dir).try_start().err().expect("refuses to start");
+    assert_eq!(refused.code(), Some(3), "{refused:?}");
+    assert!(
+        refused.stderr.contains(says)
+            && refused.stderr.contains("put back the file `head`")
+            && !refused.stderr.contains("event "),
+        "{refused:?}"
+    );
 }
 
 /// Where the body of an event stands.
@@ -111,7 +133,8 @@ fn an_untouched_directory_is_intact() {
     assert!(held.verdict["proven_up_to"].is_object(), "{held:?}");
 }
 
-/// Red when: `first_damaged` gives the frame's first event; `proven_durable` is always false.
+/// Red when: `first_damaged` gives the frame's first event; `proven_durable` is always false; `take_before` takes nothing;
+/// `before_damage` audits nothing.
 #[test]
 fn a_changed_event_is_named_wherever_it_lies() {
     let original = Original::new();
@@ -213,7 +236,6 @@ fn a_journal_that_was_cut_short_or_rearranged_is_refused() {
 fn files_that_are_gone_or_exchanged_are_refused() {
     let original = Original::new();
     let data_dir = original.data_dir();
-    let events = (BATCHES * EVENTS) as u64;
     let segments = segment_names(&data_dir);
     let relative = |path: &Path| path.strip_prefix(&data_dir).unwrap().to_owned();
     let (one, two) = (relative(&segments[0]), relative(&segments[1]));
@@ -240,19 +262,80 @@ fn files_that_are_gone_or_exchanged_are_refused() {
         refused(gone.path(), packed + 1);
     }
     let gone = original.with(|dir| fs::remove_file(dir.join("head")).unwrap());
-    refused(gone.path(), events + 1);
+    head_record_missed(gone.path(), "the head record is missing");
+    // What the operator is told to do helps.
+    fs::copy(data_dir.join("head"), gone.path().join("head")).unwrap();
+    verify_dir(gone.path()).intact();
+    let again = Launch::new(gone.path()).start();
+    assert_eq!(again.stop().code(), Some(0));
+    for len in [0, 100] {
+        let cut = original.with(|dir| {
+            let file = fs::File::options().write(true).open(dir.join("head")).unwrap();
+            file.set_len(len).unwrap();
+        });
+        head_record_missed(
+            cut.path(),
+            &format!("the head record is cut to {len} of its 8192 bytes"),
+        );
+    }
+}
+
+/// A checkpoint that is held elsewhere says what the head record no longer can: that no end was cut off, or that one was.
+///
+/// Red when: `before_damage` holds no checkpoint against what is there, or only one that is in reach, or any one.
+#[test]
+fn a_checkpoint_stands_in_for_a_lost_head_record() {
+    let original = Original::new();
+    let events = (BATCHES * EVENTS) as u64;
+    let gone = original.with(|dir| fs::remove_file(dir.join("head")).unwrap());
+    let held = verify_dir_against(gone.path(), &original.checkpoint);
+    assert_eq!(held.code, Some(3), "{held:?}");
+    assert_eq!(held.verdict["proven_up_to"]["event_id"], events, "{held:?}");
+
+    // Behind a damaged event it is out of reach, and not missing.
+    let changed = original.with(|data_dir| {
+        let (path, at) = place_of(data_dir, &first_in_journal(data_dir));
+        flip_bit(&path, at + 8);
+    });
+    let found = verify_dir_against(changed.path(), &original.checkpoint);
+    assert_eq!(found.verdict["damage"]["place"], "journal", "{found:?}");
+    assert!(found.verdict["proven_up_to"].is_null(), "{found:?}");
+
+    let journal = journal_names(gone.path())
+        .into_iter()
+        .find(|name| holds_frames(name))
+        .unwrap();
+    let content = fs::read(&journal).unwrap();
+    let last = memchr::memmem::find_iter(&content, b"ANNF").last().unwrap();
+    fs::write(&journal, &content[..last]).unwrap();
+    head_record_gone_with_the_tail(gone.path(), &original.checkpoint, events - EVENTS as u64);
+}
+
+#[track_caller]
+fn head_record_gone_with_the_tail(data_dir: &Path, checkpoint: &str, left: u64) {
+    assert_eq!(verify_dir(data_dir).first_break_at(), None);
+    let held = verify_dir_against(data_dir, checkpoint);
+    assert_eq!(
+        (held.code, held.first_break_at()),
+        (Some(3), Some(left + 1)),
+        "{held:?}"
+    );
+    assert_eq!(held.checked(), left, "{held:?}");
+    assert!(
+        held.verdict["notes"].to_string().contains("head record"),
+        "{held:?}"
+    );
 }
 
 /// Red when: `HeadRecord::decode` passes over the checksum.
 #[test]
 fn a_changed_head_record_is_found() {
     let original = Original::new();
-    let events = (BATCHES * EVENTS) as u64;
     let both = original.with(|dir| {
         flip_bit(&dir.join("head"), 20);
         flip_bit(&dir.join("head"), 4096 + 20);
     });
-    refused(both.path(), events + 1);
+    head_record_missed(both.path(), "the head record is unreadable");
     // One slot is what a crash leaves while it is written: reported, and no failure.
     for slot in [0, 4096] {
         let one = original.with(|dir| flip_bit(&dir.join("head"), slot + 20));

@@ -1,7 +1,10 @@
 //! The verdict as it is told: one line for people, one JSON object with stable members for programs, one exit code.
 
-use annals_core::chain::TreeSize;
+use std::borrow::Cow;
+
+use annals_core::chain::{EventId, TreeSize};
 use annals_core::hash::EventHash;
+use annals_store_file::{Place, StoreDamage};
 use annals_verify::{Break, Checkpoint, Freshness, Level, Verdict};
 use anyhow::Result;
 use serde::Serialize;
@@ -23,8 +26,49 @@ pub(super) struct Report {
 pub(super) enum Finding {
     /// The audit's verdict.
     Verdict(Verdict),
-    /// The store is damaged at a place that is no event.
+    /// The files of a data directory are damaged.
+    DamagedFiles(DamagedFiles),
+    /// The store is damaged at a place that is no event, and nothing is known about the events.
     DamagedStore(String),
+}
+
+/// Damage in a data directory, and what was audited before it.
+pub(super) struct DamagedFiles {
+    /// Events, from the first on, that were found intact.
+    pub(super) checked: u64,
+    /// Whether a held checkpoint is among them.
+    pub(super) freshness: Freshness,
+    pub(super) damage: StoreDamage,
+}
+
+impl DamagedFiles {
+    /// Without a held checkpoint.
+    pub(super) fn unproven(checked: u64, damage: StoreDamage) -> Self {
+        Self {
+            checked,
+            freshness: Freshness::NotProven,
+            damage,
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self {
+            checked,
+            freshness,
+            damage,
+        } = self;
+        let before = match damage.event {
+            Some(_) => format!("{damage}; before it, {} intact", events_are(*checked)),
+            None => format!("{damage}; {} there and intact", events_are(*checked)),
+        };
+        match freshness {
+            Freshness::NotProven => before,
+            Freshness::ProvenUpTo(held) => format!(
+                "{before}, the held checkpoint among them: nothing up to event {} is missing or changed",
+                held.event_id
+            ),
+        }
+    }
 }
 
 /// The verdict for programs. Members are only ever added.
@@ -40,11 +84,39 @@ struct Json<'a> {
     proven_up_to: Option<Held>,
     /// The first event that is not what was sealed.
     first_break_at: Option<u64>,
-    reason: Option<&'a str>,
+    reason: Option<Cow<'a, str>>,
+    /// The damaged file of a data directory, when it was found before any event was read.
+    damage: Option<JsonDamage>,
     /// `full` or `chain`.
     level: &'static str,
     source: &'a str,
     notes: &'a [String],
+}
+
+/// Where a data directory is damaged.
+#[derive(Serialize)]
+struct JsonDamage {
+    /// `head_record`, `journal` or `segment`.
+    place: &'static str,
+    /// The file, or directory, relative to the data directory.
+    file: String,
+    /// Bytes from the file's start, where it is a position.
+    offset: Option<u64>,
+}
+
+impl JsonDamage {
+    fn of(damage: &StoreDamage) -> Self {
+        let place = match damage.place {
+            Place::HeadRecord => "head_record",
+            Place::JournalDirectory | Place::JournalFile { .. } | Place::Journal { .. } => "journal",
+            Place::Segment { .. } => "segment",
+        };
+        Self {
+            place,
+            file: damage.place.file(),
+            offset: damage.place.offset(),
+        }
+    }
 }
 
 /// A checkpoint in JSON.
@@ -59,6 +131,13 @@ impl Held {
         Self {
             event_id: checkpoint.event_id.get(),
             hash: checkpoint.hash.to_string(),
+        }
+    }
+
+    fn of_proof(freshness: &Freshness) -> Option<Self> {
+        match freshness {
+            Freshness::NotProven => None,
+            Freshness::ProvenUpTo(checkpoint) => Some(Self::of(checkpoint)),
         }
     }
 }
@@ -91,6 +170,10 @@ impl Report {
             }) => Err(
                 Failure::Integrity(format!("integrity failure in {source}: event #{event}: {reason}")).into(),
             ),
+            Finding::DamagedFiles(DamagedFiles { damage, .. }) => {
+                let mend = damage.mend();
+                Err(Failure::Integrity(format!("integrity failure in {source}: {damage}; {mend}")).into())
+            }
             Finding::DamagedStore(what) => {
                 Err(Failure::Integrity(format!("integrity failure in {source}: {what}")).into())
             }
@@ -128,10 +211,13 @@ impl Report {
                 at: Break { event, reason },
             }) => {
                 format!(
-                    "{}: event #{event}: {reason}; {} checked before it",
+                    "{}: event #{event}: {reason}; before it, {} intact",
                     Paint::Red.on("broken", colour),
-                    events(*checked)
+                    events_are(*checked)
                 )
+            }
+            Finding::DamagedFiles(found) => {
+                format!("{}: {}", Paint::Red.on("broken", colour), found.line())
             }
             Finding::DamagedStore(what) => format!("{}: {what}", Paint::Red.on("broken", colour)),
             Finding::Verdict(Verdict::Incomplete { checked, reason }) => {
@@ -167,6 +253,7 @@ impl Report {
             proven_up_to: None,
             first_break_at: None,
             reason: None,
+            damage: None,
             level: match self.level {
                 Level::Chain => "chain",
                 Level::Full => "full",
@@ -182,25 +269,35 @@ impl Report {
             }) => {
                 json.checked = size.0;
                 json.head = head_of(*size, *head);
-                json.proven_up_to = match freshness {
-                    Freshness::NotProven => None,
-                    Freshness::ProvenUpTo(checkpoint) => Some(Held::of(checkpoint)),
-                };
+                json.proven_up_to = Held::of_proof(freshness);
             }
             Finding::Verdict(Verdict::Broken { checked, at }) => {
                 json.verdict = "broken";
                 json.checked = *checked;
                 json.first_break_at = Some(at.event.get());
-                json.reason = Some(&at.reason);
+                json.reason = Some(Cow::from(&at.reason));
+            }
+            Finding::DamagedFiles(found) => {
+                let DamagedFiles {
+                    checked,
+                    freshness,
+                    damage,
+                } = found;
+                json.verdict = "broken";
+                json.checked = *checked;
+                json.proven_up_to = Held::of_proof(freshness);
+                json.first_break_at = damage.event.map(EventId::get);
+                json.reason = Some(Cow::from(format!("{} ({})", damage.what, damage.place)));
+                json.damage = Some(JsonDamage::of(damage));
             }
             Finding::DamagedStore(what) => {
                 json.verdict = "broken";
-                json.reason = Some(what);
+                json.reason = Some(Cow::from(what));
             }
             Finding::Verdict(Verdict::Incomplete { checked, reason }) => {
                 json.verdict = "incomplete";
                 json.checked = *checked;
-                json.reason = Some(reason);
+                json.reason = Some(Cow::from(reason));
             }
         }
         json
@@ -210,6 +307,12 @@ impl Report {
 fn head_of(size: TreeSize, hash: EventHash) -> Option<Held> {
     size.last()
         .map(|event_id| Held::of(&Checkpoint { event_id, hash }))
+}
+
+/// `N events are`
+fn events_are(count: u64) -> String {
+    let verb = if count == 1 { "is" } else { "are" };
+    format!("{} {verb}", events(count))
 }
 
 fn events(count: u64) -> String {
