@@ -183,6 +183,8 @@ fn read_up_to_damage(reader: &dyn ReadLog, from: EventId) -> Result<EventRun, St
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use annals_core::chain::Head;
     use annals_log::{LogOptions, SystemClock};
     use annals_testkit::events;
