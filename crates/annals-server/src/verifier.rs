@@ -189,14 +189,15 @@ mod tests {
     use annals_log::{LogOptions, SystemClock};
     use annals_testkit::events;
     use annals_testkit::memory::{LOG, MemoryEngine};
-    use futures_util::future::join_all;
+    use futures_util::future::{self, join_all};
 
     use super::*;
 
-    /// Counts the events that are read.
+    /// Counts the events that are read, from the moment on when all callers have come.
     struct Counting {
         reader: Arc<dyn ReadLog>,
         events: AtomicU64,
+        all_have_come: OnceLock<()>,
     }
 
     impl ReadLog for Counting {
@@ -205,6 +206,7 @@ mod tests {
         }
 
         fn read(&self, from: EventId, bytes_max: usize) -> Result<EventRun, ReadError> {
+            self.all_have_come.wait();
             let run = self.reader.read(from, bytes_max)?;
             self.events.fetch_add(run.len() as u64, Ordering::SeqCst);
             Ok(run)
@@ -221,11 +223,15 @@ mod tests {
         let counting = Arc::new(Counting {
             reader: engine.reader(),
             events: AtomicU64::new(0),
+            all_have_come: OnceLock::new(),
         });
         let verifier = Verifier::new(Arc::clone(&counting) as Arc<dyn ReadLog>);
-        // On one thread all arrive before the first run goes on: the second caller can not use that one, because it began
-        // before he came; the others use his.
-        let verdicts = join_all((0..8).map(|_| verifier.verify_fully())).await;
+        // All arrive before the first run reads anything: the second caller can not use that one, because it began before
+        // he came; the others use his. On one thread what stands behind the callers runs after each of them was polled.
+        let (verdicts, ()) = future::join(join_all((0..8).map(|_| verifier.verify_fully())), async {
+            counting.all_have_come.set(()).expect("set once");
+        })
+        .await;
         assert!(
             verdicts
                 .into_iter()
