@@ -87,6 +87,12 @@ impl Field {
         }
     }
 
+    /// The field that queries call `name`.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+
     /// Where the string stands in an event: the top-level member, and the member inside it where that is an object.
     #[must_use]
     pub fn path(self) -> (&'static str, Option<&'static str>) {
@@ -107,5 +113,41 @@ impl Field {
             Self::Trace => ("trace_id", None),
             Self::Address => ("request", Some("ip")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers are on disk. Red when: two of them are swapped.
+    #[test]
+    fn fields_keep_their_numbers_and_names() {
+        let fields: Vec<_> = Field::ALL
+            .iter()
+            .map(|field| (field.number(), field.name()))
+            .collect();
+        let expected = [
+            (1, "kind"),
+            (2, "source"),
+            (3, "tenant"),
+            (4, "actor"),
+            (5, "actor_type"),
+            (6, "resource"),
+            (7, "resource_type"),
+            (8, "session"),
+            (9, "grant"),
+            (10, "run"),
+            (11, "outcome"),
+            (12, "attempt_id"),
+            (13, "request_id"),
+            (14, "trace_id"),
+            (15, "ip"),
+        ];
+        assert_eq!(fields, expected);
+        for field in Field::ALL {
+            assert_eq!(Field::of_name(field.name()), Some(field));
+        }
+        assert_eq!(Field::of_name("Kind"), None);
     }
 }

@@ -25,6 +25,19 @@ pub struct Search {
     pub order: Order,
 }
 
+impl Search {
+    /// The rest of the search: from [`Found::next`] on in its order. (Counting goes on with [`Order::OldestFirst`] at
+    /// [`Counted::next`], and adds up.)
+    #[must_use]
+    pub fn going_on_at(mut self, next: EventId) -> Self {
+        match self.order {
+            Order::OldestFirst => self.first = next,
+            Order::NewestFirst => self.last = TreeSize(next.get()),
+        }
+        self
+    }
+}
+
 /// From which end events are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -39,7 +52,8 @@ pub enum Order {
 pub struct Found {
     /// Matches in the search's order.
     pub ids: Vec<EventId>,
-    /// The event at which the search goes on (it is not among those looked at yet), `None` when it is over.
+    /// The event at which the search goes on (it is not among those looked at yet), `None` when it is over. See
+    /// [`Search::going_on_at`].
     pub next: Option<EventId>,
     /// Bytes of bodies that were read to decide.
     pub scanned_bytes: u64,
