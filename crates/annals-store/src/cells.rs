@@ -6,8 +6,19 @@
 //! Invariants: a cell is durable exactly when its batch is. Receipts are bounded by [`CellBounds`]: the oldest go first,
 //! over all logs. Positions are never forgotten; their number is bounded, and a new producer over it is refused.
 
+mod snapshot;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
 use annals_core::chain::{EventId, LogId};
+use annals_core::hash::EventHash;
 use annals_core::time::Micros;
+
+pub use snapshot::SnapshotError;
+pub use table::CellTable;
 
 /// Who used a key: all zeros while callers have no names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +27,15 @@ pub struct CallerId(pub [u8; 16]);
 /// A producer's place in its own order: `u64.u64`; a plain `u64` has 0 in the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sequence(pub u64, pub u64);
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(major, 0) => major.fmt(f),
+            Self(major, minor) => write!(f, "{major}.{minor}"),
+        }
+    }
+}
 
 /// A value that becomes durable with its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +80,7 @@ pub struct KnownReceipt {
 pub struct CellBounds {
     /// Most receipts.
     pub receipts_max: usize,
-    /// Receipts older than this, counted in receive times of the newest batch, are forgotten. Microseconds.
+    /// Receipts older than this when a cell is applied, counted from its receive time, are forgotten. Microseconds.
     pub receipt_age_max: i64,
     /// Most producers.
     pub producers_max: usize,
@@ -76,13 +96,23 @@ impl Default for CellBounds {
     }
 }
 
-/// The key under which a receipt is found.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReceiptKey {
-    /// The log.
-    pub log: LogId,
-    /// Whose key it is.
-    pub caller: CallerId,
-    /// The key.
-    pub key: Box<str>,
+/// The key under which a receipt is found: the first 16 bytes of SHA-256 over the log's id, the caller's id and the key.
+///
+/// A table of these has rows of one size, whatever callers use for keys. Two keys of one scope that meet in it take 2^64 tries,
+/// and all that their owner gains is that a request of his own is taken for another one with the same digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReceiptKey([u8; 16]);
+
+impl ReceiptKey {
+    /// The key's place: a key means something only to its log and its caller.
+    #[must_use]
+    pub fn new(log: LogId, caller: CallerId, key: &str) -> Self {
+        let mut text = Vec::with_capacity(32 + key.len());
+        text.extend_from_slice(&log.0);
+        text.extend_from_slice(&caller.0);
+        text.extend_from_slice(key.as_bytes());
+        let mut first = [0; 16];
+        first.copy_from_slice(&EventHash::of(&text).0[..16]);
+        Self(first)
+    }
 }

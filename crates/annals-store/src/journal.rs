@@ -4,7 +4,11 @@ use std::io;
 
 use annals_core::chain::{Head, LogId};
 use annals_core::seal::SealedBatch;
+use annals_core::time::Micros;
 use thiserror::Error;
+
+use crate::cells::{Cell, CellTable};
+use crate::logs::{LogManifest, LogName};
 
 /// One log's share of a commit.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +17,20 @@ pub struct LogBatch<'a> {
     pub log: LogId,
     /// The sealed events; `batch.before()` is the head that the caller expects.
     pub batch: &'a SealedBatch,
+    /// What becomes durable with the batch, in the same step.
+    pub cells: &'a [Cell],
+}
+
+impl<'a> LogBatch<'a> {
+    /// A batch without cells.
+    #[must_use]
+    pub fn new(log: LogId, batch: &'a SealedBatch) -> Self {
+        Self {
+            log,
+            batch,
+            cells: &[],
+        }
+    }
 }
 
 /// The journal of one storage engine: where batches become durable.
@@ -22,7 +40,7 @@ pub struct LogBatch<'a> {
 ///
 /// - When [`commit`](Self::commit) returns `Ok`, every batch of the group is durable: it survives the death of the
 ///   process and of the machine, and the engine's readers see it. Readers never see a batch before.
-/// - Each batch is atomic: after a crash it is there as a whole or not at all. A group is not atomic.
+/// - Each batch is atomic: after a crash it is there as a whole, with its cells, or not at all. A group is not atomic.
 /// - A batch is taken only if its log's head is exactly `batch.before()`: the commit is a compare-and-swap.
 /// - `Err` with an outcome of [`CommitError::is_unknown`] `false`: nothing was written, the journal goes on.
 /// - [`CommitError::Unknown`]: the group, or a part of it, may or may not be durable. The journal takes nothing more until
@@ -50,6 +68,25 @@ pub trait Journal: Send {
     /// # Errors
     /// [`RecoverError`]; the journal still takes nothing, `recover` may be called again.
     fn recover(&mut self) -> Result<Recovery, RecoverError>;
+
+    /// The manifests of all logs, in no particular order: those that [`head`](Self::head) has a head for.
+    fn logs(&self) -> Vec<LogManifest>;
+
+    /// Makes a log without events, whose head is [`Head::EMPTY`]. When it returns `Ok` the log is durable: it survives the
+    /// death of the process and of the machine, commits to it are taken and readers find it.
+    ///
+    /// A crash during the call leaves the log there as a whole or not at all. A name is never used again: not when the log is
+    /// gone, either.
+    ///
+    /// # Errors
+    /// [`CreateLogError`]. With [`CreateLogError::Unknown`] the log may or may not be there; the journal takes nothing more
+    /// until [`recover`](Self::recover) has looked, after which [`logs`](Self::logs) tells.
+    fn create_log(&mut self, name: &LogName, created_at: Micros) -> Result<LogManifest, CreateLogError>;
+
+    /// What is known from the cells of every durable batch, applied in the order of their commits. To be called once after
+    /// the journal was opened and once after each successful [`recover`](Self::recover): it is given away, and from then on
+    /// the caller's to keep up to date with what it commits.
+    fn take_cells(&mut self) -> CellTable;
 }
 
 /// Why a commit failed.
@@ -104,6 +141,26 @@ impl CommitError {
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }
+}
+
+/// Why a log was not made.
+#[derive(Debug, Error)]
+pub enum CreateLogError {
+    /// The name was used before; the caller has to choose another one. Nothing was written.
+    #[error("there is, or was, a log named {0}")]
+    Exists(LogName),
+    /// The storage is full. Nothing was written that counts; the operator has to make room.
+    #[error("no space left for a log: {0}")]
+    NoSpace(#[source] io::Error),
+    /// The storage failed before the log was there; the operator has to look at it. Trying again may help.
+    #[error("a log can not be made: {0}")]
+    Storage(#[source] io::Error),
+    /// The outcome is unknown; the journal must recover.
+    #[error("the outcome of making a log is unknown: {0}")]
+    Unknown(#[source] io::Error),
+    /// An earlier outcome is unknown and the journal has not recovered. Nothing was written.
+    #[error("the journal has to recover before it takes more")]
+    NeedsRecovery,
 }
 
 /// The durable mark could not be written.

@@ -8,9 +8,13 @@
 mod cells;
 mod find;
 mod journal;
+mod logs;
 mod read;
+mod scan;
 
-pub use cells::{CallerId, Cell, CellBounds, KnownReceipt, ReceiptKey, Sequence};
+pub use cells::{CallerId, Cell, CellBounds, CellTable, KnownReceipt, ReceiptKey, Sequence, SnapshotError};
 pub use find::{Counted, FindEvents, Found, Order, Search};
-pub use journal::{CommitError, Journal, LogBatch, RecoverError, Recovery, SettleError};
+pub use journal::{CommitError, CreateLogError, Journal, LogBatch, RecoverError, Recovery, SettleError};
+pub use logs::{LogDirectory, LogManifest, LogName, LogNameError};
 pub use read::{Damage, EventRun, ReadError, ReadLog, RunBuilder, StoredEvent};
+pub use scan::{Unindexed, first_at, scan_count, scan_find};
