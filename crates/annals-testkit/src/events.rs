@@ -3,7 +3,7 @@
 //! Invariants: every event is acceptable to `DraftParser`; the bulk of [`batch`] is seed-shaped and about 300 bytes once
 //! sealed, like a real one, with every fifth unlike the others (claimed times, text beyond ASCII, numbers, nesting).
 
-use annals_core::canonical::CanonicalBatch;
+use annals_core::canonical::{CanonicalBatch, Stamp};
 use annals_core::draft::DraftParser;
 use annals_core::limits::EventLimits;
 
@@ -56,15 +56,34 @@ pub fn batch_of(events: impl Iterator<Item = String>) -> CanonicalBatch {
     let limits = EventLimits::default();
     let mut parser = DraftParser::new(limits);
     let mut batch = CanonicalBatch::default();
+    let mut random = Random::new(0, 0);
     for text in events {
         let draft = parser
             .parse(text.as_bytes())
             .unwrap_or_else(|error| panic!("{error}: {text}"));
         batch
-            .push(&draft, &limits)
+            .push(&draft, &limits, || stamp(&mut random))
             .expect("a test's batch is inside the limits");
     }
     batch
+}
+
+/// A stamp as a server would make it, but for the time, which is the start of 2026.
+#[must_use]
+pub fn stamp(random: &mut Random) -> Stamp {
+    const UNIX_MILLIS: u64 = 1_767_225_600_000;
+    let mut bytes = [0; 32];
+    for word in bytes.chunks_exact_mut(8) {
+        word.copy_from_slice(&random.next_u64().to_be_bytes());
+    }
+    let (id, nonce) = bytes.split_at_mut(16);
+    id[..6].copy_from_slice(&UNIX_MILLIS.to_be_bytes()[2..]);
+    id[6] = 0x70 | id[6] & 0x0f;
+    id[8] = 0x80 | id[8] & 0x3f;
+    Stamp {
+        id: (&*id).try_into().expect("16 bytes"),
+        nonce: (&*nonce).try_into().expect("16 bytes"),
+    }
 }
 
 /// The event at `index` of [`batch`], as the JSON that a producer sends.

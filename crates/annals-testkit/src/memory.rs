@@ -4,27 +4,29 @@
 //! [`MemoryEngine`]; a crash is dropping the journal.
 //!
 //! Invariants:
-//! - `stored` is what recovery would find, `readable` how much of it readers see; they differ only between a commit whose
-//!   outcome is unknown (but was written) and the recovery that finds it.
+//! - What is stored is what recovery would find, readers see a part of it; the two differ only between a commit (or the making
+//!   of a log) whose outcome is unknown but was written, and the recovery that finds it.
+//! - Cells are stored with their batch: whatever keeps or loses the one does so with the others.
 //! - Every scripted fault happens once, in the order of the script.
 
-use std::collections::VecDeque;
-use std::io;
+mod state;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use annals_core::chain::{EventId, Head, LogId, TreeSize};
-use annals_core::hash::EventHash;
+use annals_core::chain::{EventId, Head, LogId};
 use annals_core::time::Micros;
 use annals_store::{
-    CommitError, Damage, EventRun, Journal, LogBatch, ReadError, ReadLog, RecoverError, Recovery, RunBuilder,
-    SettleError,
+    CellBounds, CellTable, CommitError, CreateLogError, EventRun, FindEvents, Journal, LogBatch,
+    LogDirectory, LogManifest, LogName, ReadError, ReadLog, RecoverError, Recovery, SettleError, Unindexed,
 };
 
-/// The log of a [`MemoryEngine`].
+use state::{State, StepState};
+
+/// The log that a [`MemoryEngine`] begins with, named `default`.
 pub const LOG: LogId = LogId(*b"annals-memory-01");
 
-/// A storage engine with one log; clones are the same engine.
+/// A storage engine that begins with one log; clones are the same engine.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryEngine {
     shared: Arc<Shared>,
@@ -56,6 +58,19 @@ pub enum CommitFault {
     Panic,
 }
 
+/// A log that is not made: the error, and whether it was made all the same (as with [`CommitFault`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateFault {
+    /// The disk is full.
+    NoSpace,
+    /// The disk fails before anything is written.
+    Storage,
+    /// A sync failed.
+    Unknown,
+    /// The journal says that it has to recover, though nobody knew.
+    NeedsRecovery,
+}
+
 /// What a recovery does instead of succeeding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecoverFault {
@@ -63,9 +78,9 @@ pub enum RecoverFault {
     Io,
     /// The stored bytes are damaged at this event.
     Damaged(EventId),
-    /// Recovery "succeeds", but so many events of the tail are gone.
+    /// Recovery "succeeds", but so many events of [`LOG`]'s tail are gone.
     LosesTail(usize),
-    /// Recovery "succeeds", but the last event is another one.
+    /// Recovery "succeeds", but [`LOG`]'s last event is another one.
     ForksTail,
 }
 
@@ -78,6 +93,8 @@ pub enum Step {
     Settle,
     /// `Journal::recover`.
     Recover,
+    /// `Journal::create_log`.
+    Create,
 }
 
 impl MemoryEngine {
@@ -90,10 +107,33 @@ impl MemoryEngine {
         })
     }
 
-    /// The reading half.
+    /// The reading half of [`LOG`].
     #[must_use]
     pub fn reader(&self) -> Arc<dyn ReadLog> {
-        Arc::clone(&self.shared) as Arc<dyn ReadLog>
+        self.reader_of(LOG)
+    }
+
+    /// The reading half of a log.
+    ///
+    /// # Panics
+    /// When there is no such log.
+    #[must_use]
+    pub fn reader_of(&self, log: LogId) -> Arc<dyn ReadLog> {
+        let place = self.lock().place(log).expect("the engine has the log");
+        Arc::new(Reader {
+            shared: Arc::clone(&self.shared),
+            place,
+        })
+    }
+
+    /// How much is remembered of cells, from the next [`Journal::take_cells`] on.
+    pub fn bound_cells(&self, bounds: CellBounds) {
+        self.lock().cell_bounds = bounds;
+    }
+
+    /// The next log that is to be made, and has no fault yet, is not. With `written` it is stored all the same.
+    pub fn fail_create(&self, fault: CreateFault, written: bool) {
+        self.lock().create_faults.push_back((fault, written));
     }
 
     /// The next commit that has no fault yet fails so. With `written` its group is stored before it fails.
@@ -131,6 +171,13 @@ impl MemoryEngine {
         }
     }
 
+    /// As [`Self::hold`], from the entry on that is the `nth` in all.
+    #[must_use]
+    pub fn hold_after(&self, step: Step, nth: u64) -> Hold {
+        self.lock().step(step).free_entries = nth - 1;
+        self.hold(step)
+    }
+
     /// Waits until the step was entered (and is perhaps held) `times` times in all.
     ///
     /// # Panics
@@ -159,7 +206,7 @@ impl MemoryEngine {
         self.lock().open_journals
     }
 
-    /// Sizes of the groups that were committed, in events, in order.
+    /// Sizes of the groups that were committed, in events of all logs, in order.
     #[must_use]
     pub fn committed_groups(&self) -> Vec<usize> {
         self.lock().committed_groups.clone()
@@ -195,7 +242,7 @@ pub struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.shared.lock().step(self.step).holds -= 1;
+        self.shared.lock().step(self.step).let_go();
         self.shared.changed.notify_all();
     }
 }
@@ -208,34 +255,6 @@ struct Shared {
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    stored: Vec<Stored>,
-    readable: usize,
-    needs_recovery: bool,
-    open_journals: usize,
-    commit_bytes_max: Option<u64>,
-    commit_faults: VecDeque<Option<(CommitFault, bool)>>,
-    settle_faults: usize,
-    recover_faults: VecDeque<RecoverFault>,
-    committed_groups: Vec<usize>,
-    steps: [StepState; 3],
-}
-
-#[derive(Debug, Default)]
-struct StepState {
-    holds: usize,
-    entered: u64,
-    returned: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Stored {
-    body: Vec<u8>,
-    hash: EventHash,
-    received_at: Micros,
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -246,7 +265,7 @@ impl Shared {
         let mut state = self.lock();
         state.step(step).entered += 1;
         self.changed.notify_all();
-        while state.step(step).holds > 0 {
+        while state.step(step).is_held() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state
@@ -259,148 +278,17 @@ impl Shared {
     }
 }
 
-impl State {
-    fn step(&mut self, step: Step) -> &mut StepState {
-        &mut self.steps[step as usize]
-    }
-
-    fn head_at(&self, size: usize) -> Head {
-        match self.stored[..size].last() {
-            None => Head::EMPTY,
-            Some(last) => Head {
-                size: TreeSize(size as u64),
-                hash: last.hash,
-                received_at: last.received_at,
-            },
-        }
-    }
-
-    fn stored_head(&self) -> Head {
-        self.head_at(self.stored.len())
-    }
-
-    fn check(&self, group: &[LogBatch<'_>]) -> Result<(), CommitError> {
-        if self.needs_recovery {
-            return Err(CommitError::NeedsRecovery);
-        }
-        let mut found = self.stored_head();
-        for LogBatch { log, batch } in group {
-            if *log != LOG {
-                return Err(CommitError::NoSuchLog(*log));
-            }
-            if *batch.before() != found {
-                return Err(CommitError::Conflict {
-                    log: *log,
-                    expected: *batch.before(),
-                    found,
-                });
-            }
-            found = batch.after();
-        }
-        match (bytes_of(group), self.commit_bytes_max) {
-            (bytes, Some(bytes_max)) if bytes > bytes_max => Err(CommitError::TooLarge { bytes, bytes_max }),
-            _ => Ok(()),
-        }
-    }
-
-    fn store(&mut self, group: &[LogBatch<'_>]) {
-        for LogBatch { batch, .. } in group {
-            self.stored.extend((0..batch.len()).map(|at| Stored {
-                body: batch.body(at).to_vec(),
-                hash: batch.hashes()[at],
-                received_at: batch.received_at(),
-            }));
-            self.committed_groups.push(batch.len());
-        }
-    }
-
-    fn commit(&mut self, group: &[LogBatch<'_>]) -> Result<(), CommitError> {
-        self.check(group)?;
-        let fault = self.commit_faults.pop_front().flatten();
-        if fault.is_none_or(|(_, written)| written) {
-            self.store(group);
-        }
-        let Some((fault, _)) = fault else {
-            self.readable = self.stored.len();
-            return Ok(());
-        };
-        let error = self.error_of(fault, group);
-        self.needs_recovery |= matches!(error, CommitError::Unknown(_) | CommitError::NeedsRecovery);
-        Err(error)
-    }
-
-    fn error_of(&self, fault: CommitFault, group: &[LogBatch<'_>]) -> CommitError {
-        let bytes = bytes_of(group);
-        match fault {
-            CommitFault::Conflict => CommitError::Conflict {
-                log: LOG,
-                expected: self.head_at(self.readable),
-                found: self.stored_head(),
-            },
-            CommitFault::NoSuchLog => CommitError::NoSuchLog(LOG),
-            CommitFault::TooLarge => CommitError::TooLarge {
-                bytes,
-                bytes_max: bytes / 2,
-            },
-            CommitFault::NoSpace => CommitError::NoSpace(io::Error::from(io::ErrorKind::StorageFull)),
-            CommitFault::Storage => CommitError::Storage(io::Error::other("scripted: the disk is gone")),
-            CommitFault::Backlog => CommitError::Backlog {
-                files: 9,
-                files_max: 8,
-            },
-            CommitFault::Unknown => CommitError::Unknown(io::Error::other("scripted: the sync failed")),
-            CommitFault::NeedsRecovery => CommitError::NeedsRecovery,
-            CommitFault::Panic => panic!("scripted: the engine panics"),
-        }
-    }
-
-    fn settle(&mut self) -> Result<(), SettleError> {
-        if self.settle_faults == 0 && !self.needs_recovery {
-            return Ok(());
-        }
-        self.settle_faults = self.settle_faults.saturating_sub(1);
-        self.needs_recovery = true;
-        Err(SettleError(io::Error::other(
-            "scripted: the head record can't be written",
-        )))
-    }
-
-    fn recover(&mut self) -> Result<Recovery, RecoverError> {
-        match self.recover_faults.pop_front() {
-            None => {}
-            Some(RecoverFault::Io) => {
-                return Err(io::Error::other("scripted: the journal can't be read").into());
-            }
-            Some(RecoverFault::Damaged(event)) => {
-                let what = String::from("scripted damage");
-                return Err(Damage {
-                    event,
-                    place: String::from("memory"),
-                    what,
-                }
-                .into());
-            }
-            Some(RecoverFault::LosesTail(events)) => {
-                self.stored.truncate(self.stored.len().saturating_sub(events));
-            }
-            Some(RecoverFault::ForksTail) => {
-                if let Some(last) = self.stored.last_mut() {
-                    last.hash = EventHash([0x0f; 32]);
-                }
-            }
-        }
-        self.needs_recovery = false;
-        self.readable = self.stored.len();
-        Ok(Recovery::default())
-    }
-}
-
-fn bytes_of(group: &[LogBatch<'_>]) -> u64 {
-    group.iter().map(|part| part.batch.bodies().len() as u64).sum()
-}
-
 struct MemoryJournal {
     shared: Arc<Shared>,
+}
+
+impl MemoryJournal {
+    fn step<T>(&mut self, step: Step, take: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.shared.enter(step);
+        let outcome = take(&mut state);
+        self.shared.leave(step, state);
+        outcome
+    }
 }
 
 impl Drop for MemoryJournal {
@@ -411,52 +299,62 @@ impl Drop for MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn head(&self, log: LogId) -> Option<Head> {
-        let state = self.shared.lock();
-        (log == LOG).then(|| state.head_at(state.readable))
+        self.shared.lock().readable_head(log)
     }
 
     fn commit(&mut self, group: &[LogBatch<'_>]) -> Result<(), CommitError> {
-        let mut state = self.shared.enter(Step::Commit);
-        let outcome = state.commit(group);
-        self.shared.leave(Step::Commit, state);
-        outcome
+        self.step(Step::Commit, |state| state.commit(group))
     }
 
     fn settle(&mut self) -> Result<(), SettleError> {
-        let mut state = self.shared.enter(Step::Settle);
-        let outcome = state.settle();
-        self.shared.leave(Step::Settle, state);
-        outcome
+        self.step(Step::Settle, State::settle)
     }
 
     fn recover(&mut self) -> Result<Recovery, RecoverError> {
-        let mut state = self.shared.enter(Step::Recover);
-        let outcome = state.recover();
-        self.shared.leave(Step::Recover, state);
-        outcome
+        self.step(Step::Recover, State::recover)
+    }
+
+    fn logs(&self) -> Vec<LogManifest> {
+        self.shared.lock().manifests()
+    }
+
+    fn create_log(&mut self, name: &LogName, created_at: Micros) -> Result<LogManifest, CreateLogError> {
+        self.step(Step::Create, |state| state.create_log(name, created_at))
+    }
+
+    fn take_cells(&mut self) -> CellTable {
+        self.shared.lock().cells()
     }
 }
 
-impl ReadLog for Shared {
+struct Reader {
+    shared: Arc<Shared>,
+    place: usize,
+}
+
+impl ReadLog for Reader {
     fn head(&self) -> Head {
-        let state = self.lock();
-        state.head_at(state.readable)
+        self.shared.lock().head_of(self.place)
     }
 
     fn read(&self, from: EventId, bytes_max: usize) -> Result<EventRun, ReadError> {
-        let state = self.lock();
-        let start = usize::try_from(from.get() - 1)
-            .unwrap_or(usize::MAX)
-            .min(state.readable);
-        let mut run = RunBuilder::new(from);
-        let mut left = bytes_max;
-        for event in &state.stored[start..state.readable] {
-            if !run.is_empty() && event.body.len() > left {
-                break;
-            }
-            left = left.saturating_sub(event.body.len());
-            run.push(&event.body, event.hash, event.received_at);
-        }
-        Ok(run.finish())
+        Ok(self.shared.lock().read(self.place, from, bytes_max))
+    }
+}
+
+impl LogDirectory for MemoryEngine {
+    fn list(&self) -> Vec<LogManifest> {
+        let mut manifests = self.lock().manifests();
+        manifests.sort_by(|one, other| one.name.cmp(&other.name));
+        manifests
+    }
+
+    fn open(&self, name: &str) -> Option<(LogManifest, Arc<dyn FindEvents>)> {
+        let manifest = self
+            .list()
+            .into_iter()
+            .find(|manifest| manifest.name.as_str() == name)?;
+        let reader = self.reader_of(manifest.id);
+        Some((manifest, Arc::new(Unindexed::new(reader))))
     }
 }

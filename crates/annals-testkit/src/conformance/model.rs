@@ -84,7 +84,7 @@ impl Subject {
     }
 
     pub(super) fn commit_to(&mut self, log: LogId, group: &[&SealedBatch]) -> Result<(), CommitError> {
-        let parts: Vec<_> = group.iter().map(|batch| LogBatch { log, batch }).collect();
+        let parts: Vec<_> = group.iter().map(|batch| LogBatch::new(log, batch)).collect();
         self.opened_mut().journal.commit(&parts)?;
         for batch in group {
             self.head = batch.after();
