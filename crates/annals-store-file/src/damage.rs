@@ -9,7 +9,7 @@ use annals_core::chain::{EventId, LogId};
 use annals_store::Damage;
 use thiserror::Error;
 
-use crate::layout::{HEAD_FILE, JOURNAL_DIR, journal_file_name, segment_name};
+use crate::layout::{HEAD_FILE, JOURNAL_DIR, RELEASED_FILE, journal_file_name, segment_name};
 use crate::view;
 
 /// What is not as it was in a data directory.
@@ -28,6 +28,8 @@ pub struct StoreDamage {
 pub enum Place {
     /// The head record.
     HeadRecord,
+    /// What is known of frames that the journal gave up.
+    Released,
     /// The directory of the journal: it has no file.
     JournalDirectory,
     /// A journal file as such: it is missing, or its header is damaged.
@@ -62,7 +64,8 @@ impl StoreDamage {
                 "put back the file `head` out of a backup of this very directory, or put the directory aside and restore a \
                  copy that `annals verify --checkpoint` finds intact"
             }
-            Place::JournalDirectory
+            Place::Released
+            | Place::JournalDirectory
             | Place::JournalFile { .. }
             | Place::Journal { .. }
             | Place::Segment { .. } => {
@@ -96,6 +99,7 @@ impl Place {
     pub fn file(&self) -> String {
         match self {
             Self::HeadRecord => HEAD_FILE.to_owned(),
+            Self::Released => RELEASED_FILE.to_owned(),
             Self::JournalDirectory => JOURNAL_DIR.to_owned(),
             Self::JournalFile { number } | Self::Journal { number, .. } => journal_file_name(*number),
             Self::Segment { log, first, .. } => segment_name(*log, *first),
@@ -106,7 +110,7 @@ impl Place {
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         match self {
-            Self::HeadRecord | Self::JournalDirectory | Self::JournalFile { .. } => None,
+            Self::HeadRecord | Self::Released | Self::JournalDirectory | Self::JournalFile { .. } => None,
             Self::Journal { offset, .. } | Self::Segment { offset, .. } => Some(*offset),
         }
     }

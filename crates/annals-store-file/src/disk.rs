@@ -111,7 +111,8 @@ pub(crate) fn read_exact_at(file: &dyn DiskFile, buf: &mut [u8], offset: u64) ->
 /// `InvalidData` when it is larger; whatever the system says.
 pub(crate) fn read_small(disk: &dyn Disk, name: &str, bytes_max: usize) -> io::Result<Vec<u8>> {
     let file = disk.open_read(name)?;
-    let mut bytes = vec![0; bytes_max + 1];
+    let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; size.min(bytes_max) + 1];
     let read = file.read_at(&mut bytes, 0)?;
     if read > bytes_max {
         return Err(io::Error::new(

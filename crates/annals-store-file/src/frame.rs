@@ -10,7 +10,10 @@ use annals_core::hash::EventHash;
 use annals_core::limits::GROUP_BYTES_MAX;
 use annals_core::seal::SealedBatch;
 use annals_core::time::Micros;
+use annals_store::Cell;
 use thiserror::Error;
+
+use crate::meta;
 
 /// Length of a frame's header in bytes.
 pub const HEADER_LEN: usize = 192;
@@ -86,10 +89,11 @@ pub enum FrameFault {
     Metadata(u16),
 }
 
-/// Size in bytes of the frame that `batch` makes.
+/// Size in bytes of the frame that `batch` makes with its `cells`.
 #[must_use]
-pub fn frame_len(batch: &SealedBatch) -> usize {
-    (HEADER_LEN + batch.len() * ROW_LEN + batch.bodies().len()).next_multiple_of(ALIGNMENT)
+pub fn frame_len(batch: &SealedBatch, cells: &[Cell]) -> usize {
+    let table_len = meta::encoded_len(cells) + batch.len() * ROW_LEN;
+    (HEADER_LEN + table_len + batch.bodies().len()).next_multiple_of(ALIGNMENT)
 }
 
 /// Where a frame stands: what its header says besides the batch itself.
@@ -105,14 +109,16 @@ pub struct Place {
     pub durable_through: u64,
 }
 
-/// Appends the frame of `batch` to `out`.
+/// Appends the frame of `batch` and its `cells` to `out`.
 ///
 /// # Panics
 /// When the batch is larger than [`FRAME_BYTES_MAX`]; the journal refuses such batches before.
-pub fn encode(batch: &SealedBatch, place: &Place, out: &mut Vec<u8>) {
+pub fn encode(batch: &SealedBatch, cells: &[Cell], place: &Place, out: &mut Vec<u8>) {
     let start = out.len();
-    out.reserve(frame_len(batch));
+    out.reserve(frame_len(batch, cells));
     out.resize(start + HEADER_LEN, 0);
+    meta::encode(cells, out);
+    let meta_len = out.len() - start - HEADER_LEN;
     let mut from = 0;
     for (end, hash) in batch.ends().iter().zip(batch.hashes()) {
         out.extend_from_slice(&(end - from).to_le_bytes());
@@ -128,7 +134,7 @@ pub fn encode(batch: &SealedBatch, place: &Place, out: &mut Vec<u8>) {
         number: place.number,
         first_id: batch.first_id(),
         count: u32::try_from(batch.len()).expect("bounded by FRAME_BYTES_MAX"),
-        meta_len: 0,
+        meta_len: u32::try_from(meta_len).expect("bounded by FRAME_BYTES_MAX"),
         bodies_len: u32::try_from(batch.bodies().len()).expect("bounded by FRAME_BYTES_MAX"),
         durable_through: place.durable_through,
         received_at: batch.received_at(),
@@ -258,7 +264,7 @@ impl FrameHeader {
             return Err(FrameFault::TableChecksum);
         }
         let table = self.table_unchecked(bytes);
-        check_metadata(&bytes[..self.meta_len as usize])?;
+        self.cells(bytes)?;
         if table.rows().map(|(len, _)| u64::from(len)).sum::<u64>() != u64::from(self.bodies_len) {
             return Err(FrameFault::Lengths);
         }
@@ -266,6 +272,17 @@ impl FrameHeader {
             return Err(FrameFault::Lengths);
         }
         Ok(table)
+    }
+
+    /// The cells; `bytes` are those behind the header.
+    ///
+    /// # Errors
+    /// [`FrameFault`].
+    pub fn cells(&self, bytes: &[u8]) -> Result<Vec<Cell>, FrameFault> {
+        meta::decode(
+            bytes.get(..self.meta_len as usize).ok_or(FrameFault::Short)?,
+            self.count,
+        )
     }
 
     /// The rows without any check: for finding out which event a damage hits.
@@ -353,24 +370,6 @@ impl<'a> Frame<'a> {
             (body, EventHash(array_at(row, 4)))
         })
     }
-}
-
-/// Metadata: entries of tag (u16), length (u32) and value. This version writes none; entries with the high bit set may be
-/// passed over, any other that is not known must not be.
-fn check_metadata(mut meta: &[u8]) -> Result<(), FrameFault> {
-    while !meta.is_empty() {
-        if meta.len() < 6 {
-            return Err(FrameFault::Lengths);
-        }
-        let tag = u16::from_le_bytes(array_at(meta, 0));
-        if tag & 0x8000 == 0 {
-            return Err(FrameFault::Metadata(tag));
-        }
-        meta = meta
-            .get(6 + u32_at(meta, 2) as usize..)
-            .ok_or(FrameFault::Lengths)?;
-    }
-    Ok(())
 }
 
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use crate::damage::StoreDamage;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
-use crate::layout::Manifest;
 use crate::load::{self, Access, Load, Loaded};
-use crate::open::default_manifest;
+use crate::logs::FileLogs;
+use crate::open::shown;
 use crate::view::FileLog;
 
 /// How often a directory is looked at before a changing fault is reported as it stands.
@@ -30,8 +30,8 @@ pub enum Examined {
 pub struct Inspection {
     /// The log `default`, as far as it is complete.
     pub log: Arc<FileLog>,
-    /// What never changes about that log.
-    pub manifest: Manifest,
+    /// All logs, as far as they are complete.
+    pub logs: FileLogs,
     /// Bytes behind the last complete frame: the residue of a crash, or the write of a live server.
     pub residue: Option<String>,
     /// Other things worth knowing, one sentence each.
@@ -45,6 +45,8 @@ pub struct DamagedDirectory {
     /// The log `default` as far as it was read before the damage. Its head is where that ends, and nothing is known of it
     /// but its structure.
     pub before: Arc<FileLog>,
+    /// All logs, as far as they were read.
+    pub logs: FileLogs,
     /// Other things worth knowing, one sentence each.
     pub notes: Vec<String>,
 }
@@ -81,27 +83,21 @@ pub fn examine(root: &Path) -> Result<Examined, OpenError> {
 /// # Errors
 /// As [`examine`].
 pub fn examine_on(disk: &dyn Disk) -> Result<Examined, OpenError> {
-    let (damage, mut loaded) = match load_settled(disk)? {
+    let (damage, loaded) = match load_settled(disk)? {
         Load::Whole(loaded) => (None, loaded),
         Load::Damaged { damage, before } => (Some(damage), before),
     };
-    let manifest = default_manifest(&loaded.logs)?;
     let residue = residue(&loaded);
     let mut notes = Vec::new();
     if loaded.slots.newest.is_ok() && loaded.slots.damaged > 0 {
         notes
             .push("one slot of the head record is damaged, as a crash while writing it leaves it".to_owned());
     }
-    let at = loaded
-        .logs
-        .iter()
-        .position(|log| log.manifest == manifest)
-        .unwrap_or(0);
-    let log = Arc::new(FileLog::from(loaded.logs.swap_remove(at)));
+    let (log, logs) = shown(loaded.logs)?;
     Ok(match damage {
         None => Examined::Whole(Inspection {
             log,
-            manifest,
+            logs,
             residue,
             notes,
         }),
@@ -110,6 +106,7 @@ pub fn examine_on(disk: &dyn Disk) -> Result<Examined, OpenError> {
             Examined::Damaged(DamagedDirectory {
                 damage,
                 before: log,
+                logs,
                 notes,
             })
         }

@@ -5,26 +5,34 @@
 //! point. A failed write or sync leaves the outcome open: the journal then takes nothing until it has recovered, by loading
 //! and mending the directory exactly as at start.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
 use annals_core::chain::{Head, LogId};
-use annals_store::{CommitError, Journal, LogBatch, RecoverError, Recovery, SettleError};
+use annals_core::time::Micros;
+use annals_store::{
+    CellTable, CommitError, CreateLogError, Journal, LogBatch, LogManifest, LogName, RecoverError, Recovery,
+    SettleError,
+};
 
 use crate::disk::DiskFile;
 use crate::frame::{self, FRAME_BYTES_MAX, FrameHeader, HEADER_LEN, Place};
 use crate::head::{self, HeadRecord};
 use crate::journal_file::{FRAMES_START, JournalFile};
-use crate::layout::HEAD_FILE;
+use crate::layout::{self, HEAD_FILE, NotMade};
 use crate::load::{self, Access, Loaded};
 use crate::mend;
 use crate::shared::{Shared, is_no_space};
+use crate::view::FileLog;
 
 /// The journal of a data directory; whoever holds it is the directory's only writer.
 pub struct FileJournal {
     shared: Arc<Shared>,
     state: State,
     buffer: Vec<u8>,
+    /// What the cells of all durable frames left, until somebody takes it.
+    cells: Option<CellTable>,
 }
 
 enum State {
@@ -50,12 +58,14 @@ impl FileJournal {
             shared,
             state: State::NeedsRecovery,
             buffer: Vec::new(),
+            cells: None,
         };
         journal.adopt(loaded)?;
         Ok(journal)
     }
 
     fn adopt(&mut self, mut loaded: Loaded) -> io::Result<()> {
+        self.cells = Some(loaded.cells);
         let head = loaded.slots.newest.map_err(io::Error::other)?;
         let mut after = loaded.files.split_off(loaded.active + 1);
         let active = loaded
@@ -86,7 +96,7 @@ impl FileJournal {
 
 impl Journal for FileJournal {
     fn head(&self, log: LogId) -> Option<Head> {
-        self.shared.logs.get(&log).map(|log| log.view().head)
+        self.shared.logs.get(log).map(|log| log.view().head)
     }
 
     fn commit(&mut self, group: &[LogBatch<'_>]) -> Result<(), CommitError> {
@@ -97,7 +107,10 @@ impl Journal for FileJournal {
             return Ok(());
         }
         check_heads(&self.shared, group)?;
-        let len: usize = group.iter().map(|part| frame::frame_len(part.batch)).sum();
+        let len: usize = group
+            .iter()
+            .map(|part| frame::frame_len(part.batch, part.cells))
+            .sum();
         if len > FRAME_BYTES_MAX {
             return Err(CommitError::TooLarge {
                 bytes: len as u64,
@@ -140,16 +153,54 @@ impl Journal for FileJournal {
         let _preparing = shared.preparing();
         let mut loaded = load::load(&*shared.disk, Access::Write)?.whole()?;
         let recovery = mend::mend(&*shared.disk, &mut loaded)?;
-        for log in &mut loaded.logs {
-            if let Some(shown) = shared.logs.get(&log.manifest.log_id()) {
-                let mut view = shown.view();
-                view.head = log.head;
-                view.packed = log.packed;
-                view.parts = std::mem::take(&mut log.parts);
+        for log in std::mem::take(&mut loaded.logs) {
+            match shared.logs.get(log.manifest.log_id()) {
+                Some(shown) => {
+                    let mut view = shown.view();
+                    view.head = log.head;
+                    view.packed = log.packed;
+                    view.parts = log.parts;
+                }
+                // Made by a call whose outcome was unknown.
+                None => drop(shared.logs.show(log.into())),
             }
         }
+        *shared.released() = loaded.released.clone();
         self.adopt(loaded)?;
         Ok(recovery)
+    }
+
+    fn logs(&self) -> Vec<LogManifest> {
+        let logs = self.shared.logs.all();
+        logs.iter().map(|log| log.manifest().told()).collect()
+    }
+
+    fn create_log(&mut self, name: &LogName, created_at: Micros) -> Result<LogManifest, CreateLogError> {
+        if matches!(self.state, State::NeedsRecovery) {
+            return Err(CreateLogError::NeedsRecovery);
+        }
+        if self.shared.logs.by_name(name.as_str()).is_some() {
+            return Err(CreateLogError::Exists(name.clone()));
+        }
+        match layout::create_log(&*self.shared.disk, name.as_str(), created_at) {
+            Ok(manifest) => {
+                let told = manifest.told();
+                self.shared
+                    .logs
+                    .show(FileLog::new(manifest, Head::EMPTY, Head::EMPTY, Vec::new()));
+                Ok(told)
+            }
+            Err(NotMade::Nothing(error)) if is_no_space(&error) => Err(CreateLogError::NoSpace(error)),
+            Err(NotMade::Nothing(error)) => Err(CreateLogError::Storage(error)),
+            Err(NotMade::Perhaps(error)) => {
+                self.state = State::NeedsRecovery;
+                Err(CreateLogError::Unknown(error))
+            }
+        }
+    }
+
+    fn take_cells(&mut self) -> CellTable {
+        self.cells.take().unwrap_or_default()
     }
 }
 
@@ -162,17 +213,16 @@ impl Drop for FileJournal {
 
 /// Each batch must extend its log's head, or the batch of the same log before it in the group.
 fn check_heads(shared: &Shared, group: &[LogBatch<'_>]) -> Result<(), CommitError> {
-    for (at, part) in group.iter().enumerate() {
-        let earlier = group[..at].iter().rev().find(|other| other.log == part.log);
-        let found = match earlier {
-            Some(other) => other.batch.after(),
+    let mut heads: HashMap<LogId, Head> = HashMap::with_capacity(group.len());
+    for part in group {
+        let found = match heads.get(&part.log) {
+            Some(head) => *head,
             None => {
-                shared
+                let log = shared
                     .logs
-                    .get(&part.log)
-                    .ok_or(CommitError::NoSuchLog(part.log))?
-                    .view()
-                    .head
+                    .get(part.log)
+                    .ok_or(CommitError::NoSuchLog(part.log))?;
+                log.view().head
             }
         };
         if found != *part.batch.before() {
@@ -182,6 +232,7 @@ fn check_heads(shared: &Shared, group: &[LogBatch<'_>]) -> Result<(), CommitErro
                 found,
             });
         }
+        heads.insert(part.log, part.batch.after());
     }
     Ok(())
 }
@@ -199,7 +250,7 @@ impl Writer {
                 durable_through: self.last_frame,
             };
             let at = buffer.len();
-            frame::encode(part.batch, &place, buffer);
+            frame::encode(part.batch, part.cells, &place, buffer);
             headers.push((
                 FrameHeader::decode(&buffer[at..]).expect("a frame just encoded"),
                 at,
@@ -213,7 +264,7 @@ impl Writer {
         for (header, at) in headers {
             self.last_frame = header.number;
             self.last_header_digest = HeadRecord::digest(&buffer[*at..*at + HEADER_LEN]);
-            if let Some(log) = shared.logs.get(&header.log) {
+            if let Some(log) = shared.logs.get(header.log) {
                 log.publish(
                     header,
                     self.active.number,

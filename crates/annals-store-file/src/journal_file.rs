@@ -12,6 +12,7 @@ use crate::damage::Place;
 use crate::disk::{Disk, DiskFile, give_back, read_exact_at};
 use crate::frame::{Frame, FrameFault, FrameHeader, HEADER_LEN};
 use crate::layout::{JOURNAL_DIR, journal_file_name};
+use crate::released::FrameCells;
 use crate::window::Window;
 
 /// Where the first frame starts.
@@ -213,6 +214,18 @@ impl Walk {
                 header: Some(header),
             }),
         }
+    }
+
+    /// The cells of a frame that was walked, whose checksums are right.
+    pub(crate) fn cells(&mut self, header: &FrameHeader, offset: u64) -> io::Result<FrameCells> {
+        let bytes = self.window.at(offset, header.bodies_start())?;
+        let cells = header.cells(bytes.get(HEADER_LEN..).unwrap_or_default());
+        Ok(FrameCells {
+            log: header.log,
+            first_id: header.first_id,
+            received_at: header.received_at,
+            cells: cells.map_err(io::Error::other)?,
+        })
     }
 
     /// The bytes of the frame at `offset` as far as they are there.

@@ -8,6 +8,7 @@ use std::io;
 use annals_core::chain::{EventId, LogId};
 use annals_core::hash::EventHash;
 use annals_core::time::Micros;
+use annals_store::{LogManifest, LogName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -15,11 +16,16 @@ use crate::disk::{Disk, join, read_small, write_small};
 use crate::error::OpenError;
 
 /// Version of the directory's layout.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The first layout: one log, no cells. It is read, and becomes the present one when it is opened for writing.
+pub(crate) const FORMAT_VERSION_1: u32 = 1;
+/// Version of a log's manifest.
+const MANIFEST_VERSION: u32 = 1;
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
 /// Held with `flock` by the process that writes.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 pub(crate) const HEAD_FILE: &str = "head";
+pub(crate) const RELEASED_FILE: &str = "released";
 pub(crate) const JOURNAL_DIR: &str = "journal";
 pub(crate) const LOGS_DIR: &str = "logs";
 pub(crate) const QUARANTINE_DIR: &str = "quarantine";
@@ -31,13 +37,15 @@ const SMALL_FILE_BYTES_MAX: usize = 64 * 1024;
 /// What `FORMAT` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Format {
+    /// Version of the layout.
+    pub(crate) version: u32,
     /// The directory's own UUID; every journal file names it.
     pub(crate) directory: Uuid,
 }
 
 impl Format {
     fn text(self) -> String {
-        format!("annals-data {FORMAT_VERSION}\nuuid {}\n", self.directory)
+        format!("annals-data {}\nuuid {}\n", self.version, self.directory)
     }
 }
 
@@ -62,7 +70,7 @@ pub struct Manifest {
 impl Manifest {
     fn new(name: &str, uuid: Uuid, created_at: Micros) -> Self {
         let mut manifest = Self {
-            format: FORMAT_VERSION,
+            format: MANIFEST_VERSION,
             name: name.to_owned(),
             uuid,
             origin: format!("annals/log/{uuid}"),
@@ -90,6 +98,17 @@ impl Manifest {
         } = self;
         let text = format!("{format}\n{name}\n{uuid}\n{origin}\n{created_at}\n");
         EventHash::of(text.as_bytes()).to_string()
+    }
+
+    /// As the storage contract tells it.
+    #[must_use]
+    pub fn told(&self) -> LogManifest {
+        LogManifest {
+            name: LogName::new(&self.name).unwrap_or_else(|_| LogName::default_log()),
+            id: self.log_id(),
+            origin: self.origin.clone(),
+            created_at: self.created_at.clone(),
+        }
     }
 
     /// The id that frames carry.
@@ -153,7 +172,7 @@ pub(crate) fn read_format(disk: &dyn Disk) -> Result<Option<Format>, OpenError> 
         .and_then(|line| line.strip_prefix("uuid "))
         .and_then(|uuid| uuid.parse().ok());
     let format = directory
-        .map(|directory| Format { directory })
+        .map(|directory| Format { version, directory })
         .ok_or_else(damaged_format)?;
     if text != format.text() {
         return Err(damaged_format());
@@ -186,16 +205,22 @@ pub(crate) fn read_manifests(disk: &dyn Disk) -> Result<Vec<Manifest>, OpenError
             name: name.clone(),
             what: error.to_string(),
         })?;
-        if manifest.format > FORMAT_VERSION {
+        if manifest.format > MANIFEST_VERSION {
             return Err(OpenError::NewerFormat {
                 found: manifest.format,
-                known: FORMAT_VERSION,
+                known: MANIFEST_VERSION,
             });
         }
         if manifest.uuid.to_string() != entry {
             return Err(OpenError::Manifest {
                 name,
                 what: format!("it names another log, {}", manifest.uuid),
+            });
+        }
+        if let Err(error) = LogName::new(&manifest.name) {
+            return Err(OpenError::Manifest {
+                name,
+                what: error.to_string(),
             });
         }
         if manifest.sha256 != manifest.digest() || bytes != manifest.text()? {
@@ -209,15 +234,38 @@ pub(crate) fn read_manifests(disk: &dyn Disk) -> Result<Vec<Manifest>, OpenError
     Ok(manifests)
 }
 
-/// Makes a log's directory and manifest, durable once the caller has synced `logs/`.
-pub(crate) fn create_log(disk: &dyn Disk, name: &str, created_at: Micros) -> Result<Manifest, OpenError> {
+/// Why a log was not made.
+#[derive(Debug)]
+pub(crate) enum NotMade {
+    /// There is nothing that counts.
+    Nothing(io::Error),
+    /// Whether it is there can only be told by looking.
+    Perhaps(io::Error),
+}
+
+impl From<NotMade> for io::Error {
+    fn from(not_made: NotMade) -> Self {
+        match not_made {
+            NotMade::Nothing(error) | NotMade::Perhaps(error) => error,
+        }
+    }
+}
+
+/// Makes a log's directory and manifest; durable when it returns.
+pub(crate) fn create_log(disk: &dyn Disk, name: &str, created_at: Micros) -> Result<Manifest, NotMade> {
     let manifest = Manifest::new(name, Uuid::new_v4(), created_at);
     let dir = join(LOGS_DIR, &manifest.uuid.to_string());
     // The manifest makes the log: it is written under a name that readers pass over, and renamed as a whole.
     let temporary = format!("{dir}.tmp");
-    disk.create_dir(&temporary)?;
-    disk.create_dir(&format!("{temporary}/segments"))?;
-    write_small(disk, &temporary, MANIFEST_FILE, &manifest.text()?)?;
-    disk.rename(&temporary, &dir)?;
+    write_log(disk, &temporary, &manifest).map_err(NotMade::Nothing)?;
+    disk.rename(&temporary, &dir)
+        .and_then(|()| disk.sync_dir(LOGS_DIR))
+        .map_err(NotMade::Perhaps)?;
     Ok(manifest)
+}
+
+fn write_log(disk: &dyn Disk, dir: &str, manifest: &Manifest) -> io::Result<()> {
+    disk.create_dir(dir)?;
+    disk.create_dir(&format!("{dir}/segments"))?;
+    write_small(disk, dir, MANIFEST_FILE, &manifest.text()?)
 }

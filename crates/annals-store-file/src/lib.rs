@@ -11,6 +11,8 @@
 //!
 //! Deliberately absent: sealing, hashing of new events, HTTP, async.
 
+#[allow(dead_code)]
+mod cache;
 mod damage;
 pub mod disk;
 mod error;
@@ -21,9 +23,14 @@ mod journal;
 mod journal_file;
 mod layout;
 mod load;
+mod logs;
 mod maintain;
 mod mend;
+mod meta;
 mod open;
+#[allow(dead_code)]
+pub mod packed;
+mod released;
 mod segment;
 mod shared;
 mod view;
@@ -34,6 +41,7 @@ pub use error::OpenError;
 pub use inspect::{DamagedDirectory, Examined, Inspection, examine, examine_on, inspect, inspect_on};
 pub use journal::FileJournal;
 pub use layout::Manifest;
+pub use logs::FileLogs;
 pub use maintain::Maintenance;
 pub use open::{Opened, open, open_on};
 pub use shared::Options;

@@ -16,6 +16,7 @@ use std::io;
 use std::sync::Arc;
 
 use annals_core::chain::{EventId, Head, LogId, TreeSize};
+use annals_store::{CellBounds, CellTable};
 use uuid::Uuid;
 
 use crate::damage::{Place, StoreDamage};
@@ -24,7 +25,8 @@ use crate::error::OpenError;
 use crate::frame::{FrameFault, FrameHeader};
 use crate::head::{self, HeadRecord, HeadSlots};
 use crate::journal_file::{Found, JournalFile, Step, Walk};
-use crate::layout::{self, JOURNAL_DIR, Manifest, numbered, segments_dir};
+use crate::layout::{self, FORMAT_VERSION_1, Format, JOURNAL_DIR, Manifest, numbered, segments_dir};
+use crate::released::Released;
 use crate::segment;
 use crate::view::{Part, first_damaged};
 
@@ -70,6 +72,12 @@ pub(crate) struct Loaded {
     /// What a crash left behind the last frame.
     pub(crate) residue: Option<Residue>,
     pub(crate) slots: HeadSlots,
+    /// Version of the directory's layout.
+    pub(crate) format: u32,
+    /// What was known when the journal gave up its last file.
+    pub(crate) released: Released,
+    /// What the cells of all frames left.
+    pub(crate) cells: CellTable,
 }
 
 pub(crate) struct LoadedLog {
@@ -118,12 +126,14 @@ pub(crate) fn load(disk: &dyn Disk, access: Access) -> Result<Load, OpenError> {
     let format = layout::read_format(disk)?.ok_or(OpenError::NoData)?;
     let manifests = layout::read_manifests(disk)?;
     // The order matters to a reader beside a live writer: the head record first, since the journal then holds at least
-    // what it names; journal files before segments, since a segment has its name before its journal file is removed.
+    // what it names; journal files before segments, and before what is known of released ones, since both have their names
+    // before a journal file is removed.
     let slots = head::read(disk)?;
     let files = open_journal(disk, format.directory, access)?;
-    let mut loader = Loader::new(format.directory, slots, files);
+    let mut loader = Loader::new(format, slots, files);
     let loaded = loader
         .load_all_segments(disk, manifests)
+        .and_then(|()| loader.load_released(disk))
         .and_then(|()| loader.walk_journal())
         .and_then(|()| loader.finish());
     let before = loader.loaded;
@@ -180,11 +190,14 @@ struct Loader {
 }
 
 impl Loader {
-    fn new(directory: Uuid, slots: HeadSlots, journal: OpenedJournal) -> Self {
+    fn new(format: Format, slots: HeadSlots, journal: OpenedJournal) -> Self {
         // Without a record, how far the journal went is known only from what it says itself.
         let newest = slots.newest.map_or(0, |record| record.frame);
         let loaded = Loaded {
-            directory,
+            directory: format.directory,
+            format: format.version,
+            released: Released::without_cells(0, CellBounds::default()),
+            cells: CellTable::default(),
             logs: Vec::new(),
             files: journal.files,
             active: 0,
@@ -253,6 +266,19 @@ impl Loader {
         Ok(())
     }
 
+    /// How far the journal was given up. A directory of the first format has no file for it: there, frames were given up as far
+    /// as they are packed, and had no cells.
+    fn load_released(&mut self, disk: &dyn Disk) -> Result<(), OpenError> {
+        let bounds = CellBounds::default();
+        self.loaded.released = match self.loaded.format {
+            FORMAT_VERSION_1 => Released::without_cells(self.packed_through, bounds),
+            _ => Released::read(disk, self.loaded.directory, bounds)?,
+        };
+        self.loaded.cells = self.loaded.released.cells.clone();
+        self.loaded.known_durable = self.loaded.known_durable.max(self.loaded.released.frame);
+        Ok(())
+    }
+
     fn walk_journal(&mut self) -> Result<(), OpenError> {
         self.loaded.known_durable = self.loaded.known_durable.max(self.packed_through);
         let gap = self.first_gap();
@@ -260,7 +286,7 @@ impl Loader {
         let Some(Gap { files, place, what }) = gap else {
             return Ok(());
         };
-        let event = self.is_missed(files)?.then(|| self.next_event());
+        let event = self.is_missed(files)?.then(|| self.next_event()).flatten();
         let what = what.to_owned();
         Err(StoreDamage { event, place, what }.into())
     }
@@ -288,6 +314,7 @@ impl Loader {
                             .into());
                         }
                         self.take(index, offset, &header, digest)?;
+                        self.take_cells(&header, &mut walk, offset)?;
                     }
                     Step::End {
                         offset,
@@ -334,7 +361,7 @@ impl Loader {
 
     /// Whether the frame behind the last one is shown to have been there, in a file that can not be used or behind it.
     fn is_missed(&self, from_file: usize) -> Result<bool, OpenError> {
-        let expected = self.next.unwrap_or(self.packed_through + 1);
+        let expected = self.next.unwrap_or(self.loaded.released.frame + 1);
         if self.loaded.known_durable >= expected {
             return Ok(true);
         }
@@ -365,8 +392,8 @@ impl Loader {
         let file = self.loaded.files[index].clone();
         let in_sequence = match self.next {
             Some(next) => header.number == next,
-            // Files up to the packed frames may have been removed, none after them.
-            None => header.number <= self.packed_through + 1,
+            // Files up to the released frames may have been removed, none after them.
+            None => header.number <= self.loaded.released.frame + 1,
         };
         if !in_sequence || header.number == u64::MAX || header.file != file.number {
             return Err(self
@@ -402,6 +429,14 @@ impl Loader {
         Ok(())
     }
 
+    /// Takes the cells of a frame that was just taken, unless they are known from the time when it was released.
+    fn take_cells(&mut self, header: &FrameHeader, walk: &mut Walk, offset: u64) -> Result<(), OpenError> {
+        if header.meta_len > 0 && header.number > self.loaded.released.frame {
+            walk.cells(header, offset)?.apply(&mut self.loaded.cells);
+        }
+        Ok(())
+    }
+
     /// What to make of the end of a file's frames. True: the file ends cleanly, the next one may go on.
     fn end_of_file(
         &mut self,
@@ -421,7 +456,7 @@ impl Loader {
                 file.name()
             ))));
         }
-        let expected = self.next.unwrap_or(self.packed_through + 1);
+        let expected = self.next.unwrap_or(self.loaded.released.frame + 1);
         if self.proven_durable(index, offset, expected)? {
             let event = match header.filter(|header| header.number == expected) {
                 Some(header) => {
@@ -430,12 +465,12 @@ impl Loader {
                     if fault == FrameFault::BodiesChecksum {
                         self.take_before(&file, offset, &header, bytes, event);
                     }
-                    event
+                    Some(event)
                 }
                 None => self.next_event(),
             };
             return Err(StoreDamage {
-                event: Some(event),
+                event,
                 place: file.place(offset),
                 what: fault.to_string(),
             }
@@ -526,16 +561,18 @@ impl Loader {
     }
 
     /// The first event that is not accounted for.
-    fn next_event(&self) -> EventId {
-        self.loaded
-            .logs
-            .first()
-            .map_or(EventId::FIRST, |log| log.head.size.next())
+    fn next_event(&self) -> Option<EventId> {
+        match self.loaded.logs.as_slice() {
+            [] => Some(EventId::FIRST),
+            [only] => Some(only.head.size.next()),
+            // Whose the next frame would have been can not be told.
+            _ => None,
+        }
     }
 
     fn damage(&self, file: &JournalFile, offset: u64, what: &str) -> StoreDamage {
         StoreDamage {
-            event: Some(self.next_event()),
+            event: self.next_event(),
             place: file.place(offset),
             what: what.to_owned(),
         }

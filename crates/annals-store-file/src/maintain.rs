@@ -4,10 +4,11 @@
 //! whose names are durable. So an event is always in the journal, in a segment, or (between the two steps) in both, and
 //! loading takes it once.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use annals_core::chain::LogId;
+use annals_core::chain::{EventId, LogId};
 use annals_store::RecoverError;
 
 use crate::damage::StoreDamage;
@@ -15,6 +16,7 @@ use crate::error::OpenError;
 use crate::frame::FrameHeader;
 use crate::journal_file::{FRAMES_START, JournalFile, Step};
 use crate::layout::JOURNAL_DIR;
+use crate::released::FrameCells;
 use crate::segment;
 use crate::shared::{Shared, is_no_space};
 use crate::view::FileLog;
@@ -75,13 +77,18 @@ impl Maintenance {
 
     /// Moves the frames of a full journal file into segments, then removes it.
     fn pack(&self, journal: &JournalFile) -> Result<(), OpenError> {
-        let logs = frames_by_log(journal)?;
-        for (id, shown) in &self.shared.logs {
-            let frames = logs.iter().find(|(log, _)| log == id).map(|(_, frames)| frames);
-            check_end(journal, shown, frames)?;
+        let Walked {
+            logs,
+            last_frame,
+            cells,
+        } = walk(journal)?;
+        for shown in self.shared.logs.all() {
+            let id = shown.manifest().log_id();
+            let frames = logs.iter().find(|(log, _)| *log == id).map(|(_, frames)| frames);
+            check_end(journal, &shown, frames)?;
         }
         for (log, frames) in logs {
-            let Some(shown) = self.shared.logs.get(&log) else {
+            let Some(shown) = self.shared.logs.get(log) else {
                 return Err(damaged(
                     journal,
                     &frames,
@@ -101,12 +108,29 @@ impl Maintenance {
             let (part, after) = segment::write(&*self.shared.disk, log, &journal.file, &waiting, &packed)?;
             shown.replace_journal(journal.number, part, after);
         }
+        self.release(last_frame, &cells)?;
         match self.shared.disk.remove(&journal.name()) {
             // A step before this one came as far as here.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed?,
         }
         self.shared.disk.sync_dir(JOURNAL_DIR)?;
+        Ok(())
+    }
+}
+
+impl Maintenance {
+    /// Says that the frames up to `last` are in segments, and keeps what their cells left.
+    fn release(&self, last: u64, cells: &[FrameCells]) -> io::Result<()> {
+        let mut released = self.shared.released().clone();
+        if last <= released.frame {
+            // A step before this one came as far as here.
+            return Ok(());
+        }
+        cells.iter().for_each(|frame| frame.apply(&mut released.cells));
+        released.frame = last;
+        released.write(&*self.shared.disk, self.shared.directory)?;
+        *self.shared.released() = released;
         Ok(())
     }
 }
@@ -131,34 +155,56 @@ fn check_end(journal: &JournalFile, shown: &FileLog, frames: Option<&Frames>) ->
 
 type Frames = Vec<(FrameHeader, u64)>;
 
-/// The frames of each log in the file, in order.
-fn frames_by_log(journal: &JournalFile) -> Result<Vec<(LogId, Frames)>, OpenError> {
-    let mut logs: Vec<(LogId, Frames)> = Vec::new();
+/// What a full journal file holds.
+#[derive(Default)]
+struct Walked {
+    /// The frames of each log, in order.
+    logs: Vec<(LogId, Frames)>,
+    /// Number of the last frame, 0 when there is none.
+    last_frame: u64,
+    /// The cells of the frames that have any, in order.
+    cells: Vec<FrameCells>,
+}
+
+fn walk(journal: &JournalFile) -> Result<Walked, OpenError> {
+    let mut walked = Walked::default();
+    let mut by_id: HashMap<LogId, usize> = HashMap::new();
     let mut walk = journal.walk();
     loop {
         match walk.next()? {
-            Step::Frame { offset, header, .. } => match logs.iter_mut().find(|(log, _)| *log == header.log) {
-                Some((_, frames)) => frames.push((header, offset)),
-                None => logs.push((header.log, vec![(header, offset)])),
-            },
+            Step::Frame { offset, header, .. } => {
+                let at = *by_id.entry(header.log).or_insert_with(|| {
+                    walked.logs.push((header.log, Vec::new()));
+                    walked.logs.len() - 1
+                });
+                walked.logs[at].1.push((header, offset));
+                walked.last_frame = header.number;
+                if header.meta_len > 0 {
+                    walked.cells.push(walk.cells(&header, offset)?);
+                }
+            }
             Step::End { offset, .. } => {
                 // A full file was durable to its end: whatever is written behind its frames is a frame gone bad.
                 if journal.last_written(offset)?.is_some() {
-                    let event = logs
-                        .last()
-                        .and_then(|(_, frames)| frames.last())
-                        .map(|(header, _)| header.last_id().plus(1));
-                    let what = "a frame of a full journal file is damaged".to_owned();
                     return Err(StoreDamage {
-                        event,
+                        event: next_event(&walked.logs),
                         place: journal.place(offset),
-                        what,
+                        what: "a frame of a full journal file is damaged".to_owned(),
                     }
                     .into());
                 }
-                return Ok(logs);
+                return Ok(walked);
             }
         }
+    }
+}
+
+/// The event that the next frame would have begun with, where it can be told whose it was.
+fn next_event(logs: &[(LogId, Frames)]) -> Option<EventId> {
+    match logs {
+        [] => Some(EventId::FIRST),
+        [(_, frames)] => frames.last().map(|(header, _)| header.last_id().plus(1)),
+        _ => None,
     }
 }
 

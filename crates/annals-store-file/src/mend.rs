@@ -12,7 +12,7 @@ use annals_store::Recovery;
 
 use crate::disk::{Disk, join, read_exact_at, write_small};
 use crate::head::{self, HeadRecord};
-use crate::layout::{self, JOURNAL_DIR, LOGS_DIR, QUARANTINE_DIR, segments_dir};
+use crate::layout::{self, FORMAT_VERSION, Format, JOURNAL_DIR, LOGS_DIR, QUARANTINE_DIR, segments_dir};
 use crate::load::{Loaded, Residue};
 
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -29,6 +29,7 @@ pub(crate) fn mend(disk: &dyn Disk, loaded: &mut Loaded) -> io::Result<Recovery>
     }
     rewrite_unproven(loaded, &mut recovery)?;
     write_head(disk, loaded, &mut recovery)?;
+    upgrade(disk, loaded, &mut recovery)?;
     Ok(recovery)
 }
 
@@ -105,6 +106,26 @@ fn rewrite_unproven(loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<
     touched
         .into_iter()
         .try_for_each(|file| loaded.files[file].file.sync_data())
+}
+
+/// Makes a directory of the first format one of the present format. `FORMAT` comes last: until it is durable, the directory
+/// is what it was, and the next opening does the same again.
+fn upgrade(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {
+    if loaded.format == FORMAT_VERSION {
+        return Ok(());
+    }
+    loaded.released.write(disk, loaded.directory)?;
+    let format = Format {
+        version: FORMAT_VERSION,
+        directory: loaded.directory,
+    };
+    layout::write_format(disk, format)?;
+    recovery.notes.push(format!(
+        "the data directory was of format {} and has format {FORMAT_VERSION} now; older builds can not open it",
+        loaded.format
+    ));
+    loaded.format = FORMAT_VERSION;
+    Ok(())
 }
 
 fn write_head(disk: &dyn Disk, loaded: &mut Loaded, recovery: &mut Recovery) -> io::Result<()> {

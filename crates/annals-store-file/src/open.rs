@@ -3,7 +3,6 @@
 //! Invariants: at most one process writes (an exclusive lock, released when the process ends in whatever way); a new
 //! directory counts only once `FORMAT` is there, and making one over the rests of a cut-off attempt never touches events.
 
-use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use annals_core::chain::LogId;
 use annals_core::time::Micros;
-use annals_store::Recovery;
+use annals_store::{CellBounds, Recovery};
 use uuid::Uuid;
 
 use crate::disk::{Disk, RealDisk};
@@ -20,10 +19,12 @@ use crate::error::OpenError;
 use crate::head;
 use crate::journal::FileJournal;
 use crate::journal_file::{FRAMES_START, JournalFile};
-use crate::layout::{self, DEFAULT_LOG, Format, JOURNAL_DIR, LOGS_DIR, Manifest, QUARANTINE_DIR};
+use crate::layout::{self, DEFAULT_LOG, FORMAT_VERSION, Format, JOURNAL_DIR, LOGS_DIR, QUARANTINE_DIR};
 use crate::load::{self, Access};
+use crate::logs::FileLogs;
 use crate::maintain::Maintenance;
 use crate::mend;
+use crate::released::Released;
 use crate::shared::{Options, Shared};
 use crate::view::FileLog;
 
@@ -35,8 +36,8 @@ pub struct Opened {
     pub maintenance: Maintenance,
     /// The log `default`, for reading.
     pub log: Arc<FileLog>,
-    /// What never changes about that log.
-    pub manifest: Manifest,
+    /// All logs, for reading.
+    pub logs: Arc<FileLogs>,
     /// What was found and put in order.
     pub recovery: Recovery,
 }
@@ -45,7 +46,7 @@ impl Opened {
     /// The id of the log `default`.
     #[must_use]
     pub fn log_id(&self) -> LogId {
-        self.manifest.log_id()
+        self.log.manifest().log_id()
     }
 }
 
@@ -98,33 +99,37 @@ fn open_locked(disk: Arc<dyn Disk>, options: Options, lock: Option<File>) -> Res
     }
     let mut loaded = load::load(&*disk, Access::Write)?.whole()?;
     let recovery = mend::mend(&*disk, &mut loaded)?;
-    let mut logs = HashMap::new();
-    for log in &mut loaded.logs {
-        let id = log.manifest.log_id();
-        let parts = std::mem::take(&mut log.parts);
-        logs.insert(id, Arc::new(FileLog::new(id, log.head, log.packed, parts)));
-    }
-    let manifest = default_manifest(&loaded.logs)?;
-    let log = Arc::clone(&logs[&manifest.log_id()]);
-    let shared = Arc::new(Shared::new(disk, options, loaded.directory, logs, lock));
+    let (log, logs) = shown(std::mem::take(&mut loaded.logs))?;
+    let logs = Arc::new(logs);
+    let shared = Arc::new(Shared::new(
+        disk,
+        options,
+        loaded.directory,
+        Arc::clone(&logs),
+        loaded.released.clone(),
+        lock,
+    ));
     let journal = FileJournal::start(Arc::clone(&shared), loaded)?;
     Ok(Opened {
         journal,
         maintenance: Maintenance::new(shared),
         log,
-        manifest,
+        logs,
         recovery,
     })
 }
 
-pub(crate) fn default_manifest(logs: &[load::LoadedLog]) -> Result<Manifest, OpenError> {
-    let default = logs.iter().find(|log| log.manifest.name == DEFAULT_LOG);
-    default
-        .map(|log| log.manifest.clone())
-        .ok_or_else(|| OpenError::Manifest {
-            name: LOGS_DIR.to_owned(),
-            what: format!("there is no log named {DEFAULT_LOG}"),
-        })
+/// All logs for reading, and the one that every directory has.
+pub(crate) fn shown(loaded: Vec<load::LoadedLog>) -> Result<(Arc<FileLog>, FileLogs), OpenError> {
+    let logs = FileLogs::default();
+    for log in loaded {
+        logs.show(log.into());
+    }
+    let default = logs.by_name(DEFAULT_LOG).ok_or_else(|| OpenError::Manifest {
+        name: LOGS_DIR.to_owned(),
+        what: format!("there is no log named {DEFAULT_LOG}"),
+    })?;
+    Ok((default, logs))
 }
 
 /// A directory without `FORMAT` may be made into a data directory if it holds nothing, or what a cut-off attempt left.
@@ -132,10 +137,12 @@ fn check_empty(disk: &dyn Disk) -> Result<(), OpenError> {
     let known = [
         layout::LOCK_FILE,
         layout::HEAD_FILE,
+        layout::RELEASED_FILE,
         JOURNAL_DIR,
         LOGS_DIR,
         QUARANTINE_DIR,
         "FORMAT.tmp",
+        "released.tmp",
         "lost+found",
     ];
     let entries = disk.list("")?;
@@ -172,12 +179,14 @@ fn make(disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
     }
     let made = layout::read_manifests(disk)?;
     if !made.iter().any(|manifest| manifest.name == DEFAULT_LOG) {
-        layout::create_log(disk, DEFAULT_LOG, now())?;
+        layout::create_log(disk, DEFAULT_LOG, now()).map_err(io::Error::from)?;
     }
     let format = Format {
+        version: FORMAT_VERSION,
         directory: Uuid::new_v4(),
     };
     head::create(disk)?;
+    Released::without_cells(0, CellBounds::default()).write(disk, format.directory)?;
     JournalFile::prepare(disk, format.directory, 1, options.journal_file_bytes)?;
     disk.sync_dir(LOGS_DIR)?;
     // All names before `FORMAT`'s: one sync for both would let a power cut keep the latter alone.
@@ -193,6 +202,6 @@ fn now() -> Micros {
 
 impl From<load::LoadedLog> for FileLog {
     fn from(log: load::LoadedLog) -> Self {
-        Self::new(log.manifest.log_id(), log.head, log.packed, log.parts)
+        Self::new(log.manifest, log.head, log.packed, log.parts)
     }
 }

@@ -3,17 +3,17 @@
 //! Lock order: `maintenance`, then `preparing`, then `files`, then a log's view. Nothing does I/O while it holds `files` or
 //! a view.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use annals_core::chain::LogId;
 use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::journal_file::JournalFile;
-use crate::view::FileLog;
+use crate::logs::FileLogs;
+use crate::released::Released;
 
 /// What the operator may set. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,9 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: Options,
     pub(crate) directory: Uuid,
-    pub(crate) logs: HashMap<LogId, Arc<FileLog>>,
+    pub(crate) logs: Arc<FileLogs>,
+    /// What the journal gave up; changed by the maintenance and by recovery, under `maintenance`.
+    released: Mutex<Released>,
     files: Mutex<Files>,
     wake: Condvar,
     preparing: Mutex<()>,
@@ -74,7 +76,8 @@ impl Shared {
         disk: Arc<dyn Disk>,
         options: Options,
         directory: Uuid,
-        logs: HashMap<LogId, Arc<FileLog>>,
+        logs: Arc<FileLogs>,
+        released: Released,
         lock: Option<File>,
     ) -> Self {
         Self {
@@ -82,6 +85,7 @@ impl Shared {
             options,
             directory,
             logs,
+            released: Mutex::new(released),
             files: Mutex::default(),
             wake: Condvar::new(),
             preparing: Mutex::new(()),
@@ -93,6 +97,11 @@ impl Shared {
     pub(crate) fn files(&self) -> MutexGuard<'_, Files> {
         // No code panics while it holds the lock half way through a change.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever holds it for longer than a glance holds `maintenance` as well.
+    pub(crate) fn released(&self) -> MutexGuard<'_, Released> {
+        self.released.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held while a file is being prepared, by whoever does it.

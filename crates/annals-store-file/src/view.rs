@@ -9,10 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use annals_core::chain::{EventId, Head, LogId};
 use annals_core::hash::EventHash;
-use annals_store::{Damage, EventRun, ReadError, ReadLog, RunBuilder};
+use annals_core::time::Micros;
+use annals_store::{
+    Counted, Damage, EventRun, FindEvents, Found, ReadError, ReadLog, RunBuilder, Search, first_at,
+    scan_count, scan_find,
+};
 
 use crate::disk::{DiskFile, read_exact_at};
 use crate::frame::{Frame, FrameFault, FrameHeader, HEADER_LEN};
+use crate::layout::Manifest;
 
 /// Distance between two index entries: what a reader scans at most to find an event's frame.
 pub(crate) const INDEX_STRIDE_BYTES: u64 = 64 * 1024;
@@ -69,6 +74,7 @@ impl Part {
 
 /// One log of the engine, for reading.
 pub struct FileLog {
+    manifest: Manifest,
     log: LogId,
     view: Mutex<View>,
 }
@@ -81,11 +87,18 @@ pub(crate) struct View {
 }
 
 impl FileLog {
-    pub(crate) fn new(log: LogId, head: Head, packed: Head, parts: Vec<Part>) -> Self {
+    pub(crate) fn new(manifest: Manifest, head: Head, packed: Head, parts: Vec<Part>) -> Self {
         Self {
-            log,
+            log: manifest.log_id(),
+            manifest,
             view: Mutex::new(View { head, packed, parts }),
         }
+    }
+
+    /// What never changes about the log.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
@@ -173,6 +186,20 @@ impl ReadLog for FileLog {
             run: RunBuilder::new(from),
         };
         reader.read(offset)
+    }
+}
+
+impl FindEvents for FileLog {
+    fn find(&self, search: &Search, matches_max: usize, scan_bytes_max: u64) -> Result<Found, ReadError> {
+        scan_find(self, search, matches_max, scan_bytes_max)
+    }
+
+    fn count(&self, search: &Search, cuts: &[EventId], scan_bytes_max: u64) -> Result<Counted, ReadError> {
+        scan_count(self, search, cuts, scan_bytes_max)
+    }
+
+    fn first_at(&self, time: Micros) -> Result<EventId, ReadError> {
+        first_at(self, time)
     }
 }
 

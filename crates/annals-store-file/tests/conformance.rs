@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use annals_store::LogDirectory;
 use annals_store_file::disk::Disk;
-use annals_store_file::{Options, open, open_on};
-use annals_testkit::conformance::{EngineUnderTest, Opened, run_all};
+use annals_store_file::{FileLogs, Options, open, open_on};
+use annals_testkit::conformance::{EngineUnderTest, ManyLogs, Opened, run_all, run_all_of_many_logs};
 use annals_testkit::simdisk::{Loss, SimDisk};
 use tempfile::TempDir;
 
@@ -13,22 +14,37 @@ const OPTIONS: Options = Options {
     backlog_files_max: 1_000,
 };
 
-fn opened(opened: annals_store_file::Opened) -> Opened {
+fn opened(opened: annals_store_file::Opened) -> (Opened, Arc<FileLogs>) {
     let log = opened.log_id();
     // Packing is part of every case: whatever is full when the case is opened or reopened is packed here.
     while opened.maintenance.step().expect("maintenance works") {}
-    Opened {
+    let told = Opened {
         journal: Box::new(opened.journal),
         log,
         reader: opened.log,
+    };
+    (told, opened.logs)
+}
+
+struct OnFiles {
+    dir: TempDir,
+    logs: Arc<FileLogs>,
+}
+
+impl OnFiles {
+    fn new() -> Self {
+        Self {
+            dir: TempDir::new().expect("a temporary directory"),
+            logs: Arc::default(),
+        }
     }
 }
 
-struct OnFiles(TempDir);
-
 impl EngineUnderTest for OnFiles {
     fn open(&mut self) -> Opened {
-        opened(open(self.0.path(), OPTIONS).expect("opens"))
+        let (told, logs) = opened(open(self.dir.path(), OPTIONS).expect("opens"));
+        self.logs = logs;
+        told
     }
 
     fn crash_and_reopen(&mut self, before: Opened) -> Opened {
@@ -41,17 +57,29 @@ impl EngineUnderTest for OnFiles {
     }
 }
 
-struct OnSimDisk(SimDisk);
+impl ManyLogs for OnFiles {
+    fn directory(&self, _: &Opened) -> Arc<dyn LogDirectory> {
+        self.logs.clone()
+    }
+}
+
+#[derive(Default)]
+struct OnSimDisk {
+    disk: SimDisk,
+    logs: Arc<FileLogs>,
+}
 
 impl EngineUnderTest for OnSimDisk {
     fn open(&mut self) -> Opened {
-        let disk: Arc<dyn Disk> = Arc::new(self.0.clone());
-        opened(open_on(disk, OPTIONS).expect("opens"))
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let (told, logs) = opened(open_on(disk, OPTIONS).expect("opens"));
+        self.logs = logs;
+        told
     }
 
     fn crash_and_reopen(&mut self, before: Opened) -> Opened {
         drop(before);
-        self.0.power_cycle(Loss::Everything);
+        self.disk.power_cycle(Loss::Everything);
         self.open()
     }
 
@@ -61,13 +89,22 @@ impl EngineUnderTest for OnSimDisk {
     }
 }
 
-#[test]
-fn on_the_file_system() {
-    run_all(|| Box::new(OnFiles(TempDir::new().expect("a temporary directory"))));
+impl ManyLogs for OnSimDisk {
+    fn directory(&self, _: &Opened) -> Arc<dyn LogDirectory> {
+        self.logs.clone()
+    }
 }
 
-/// Red when: `FileJournal::commit` does not call `sync_data` (a power cut then loses what was committed).
+#[test]
+fn on_the_file_system() {
+    run_all(|| Box::new(OnFiles::new()));
+    run_all_of_many_logs(|| Box::new(OnFiles::new()));
+}
+
+/// Red when: `FileJournal::commit` does not call `sync_data` (a power cut then loses what was committed); `create_log` does not
+/// sync `logs/`; `release` does not take the cells of the file that it gives up.
 #[test]
 fn on_a_disk_that_loses_what_was_not_synced() {
-    run_all(|| Box::new(OnSimDisk(SimDisk::new())));
+    run_all(|| Box::new(OnSimDisk::default()));
+    run_all_of_many_logs(|| Box::new(OnSimDisk::default()));
 }

@@ -121,7 +121,7 @@ fn recovery_from_a_failed_sync_is_cut_off_at_every_call() {
     disk.fail_at(disk.calls() + 2, Fault::NotDone);
     let sealed = seal(&head, Micros(5_000), [&events::batch(2, 9)].into_iter());
     let log = opened.log_id();
-    let outcome = opened.journal.commit(&[LogBatch { log, batch: &sealed }]);
+    let outcome = opened.journal.commit(&[LogBatch::new(log, &sealed)]);
     assert!(matches!(outcome, Err(CommitError::Unknown(_))));
     answers.uncertain = sealed.hashes().to_vec();
     drop(opened);

@@ -25,7 +25,7 @@ fn commit(opened: &mut Opened, events: usize) -> Result<Head, CommitError> {
         Micros(0),
         [&events::batch(events, 5)].into_iter(),
     );
-    opened.journal.commit(&[LogBatch { log, batch: &sealed }])?;
+    opened.journal.commit(&[LogBatch::new(log, &sealed)])?;
     Ok(sealed.after())
 }
 

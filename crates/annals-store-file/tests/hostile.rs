@@ -252,7 +252,7 @@ fn a_frame_is_taken_only_as_it_was_written() {
     mend_checksums(&mut longer, 0);
     assert_eq!(decode(&longer), Err(FrameFault::Lengths));
     for (tag, expected) in [
-        (0x0001_u16, Err(FrameFault::Metadata(1))),
+        (0x0003_u16, Err(FrameFault::Metadata(3))),
         (0x8001, Ok(header.count)),
     ] {
         let mut tagged = resized(header.count, 8, header.bodies_len);
@@ -395,10 +395,7 @@ fn a_changed_body_in_a_large_frame_is_found_by_its_hash() {
         Micros(0),
         [&events::batch(1_000, 1)].into_iter(),
     );
-    opened
-        .journal
-        .commit(&[LogBatch { log, batch: &sealed }])
-        .unwrap();
+    opened.journal.commit(&[LogBatch::new(log, &sealed)]).unwrap();
     let name = "journal/00000000000000000002.journal";
     let (at, header) = frames(&disk.content(name), 4096)[0];
     let before: usize = (0..499).map(|index| sealed.body(index).len()).sum();

@@ -51,7 +51,7 @@ fn the_offline_reader_never_sees_damage_beside_a_live_writer() {
             let sealed = seal(&reader.head(), Micros(0), [&events::batch(5, round)].into_iter());
             opened
                 .journal
-                .commit(&[LogBatch { log, batch: &sealed }])
+                .commit(&[LogBatch::new(log, &sealed)])
                 .expect("commits");
             if round % 10 == 0 {
                 opened.journal.settle().expect("settles");
@@ -95,15 +95,15 @@ fn newer_formats_are_refused() {
     let format = dir.path().join("FORMAT");
     let text = std::fs::read_to_string(&format)
         .unwrap()
-        .replace("annals-data 1", "annals-data 2");
+        .replace("annals-data 2", "annals-data 3");
     std::fs::write(&format, text).unwrap();
     assert!(matches!(
         open(dir.path(), OPTIONS),
-        Err(OpenError::NewerFormat { found: 2, known: 1 })
+        Err(OpenError::NewerFormat { found: 3, known: 2 })
     ));
     assert!(matches!(
         inspect(dir.path()),
-        Err(OpenError::NewerFormat { found: 2, known: 1 })
+        Err(OpenError::NewerFormat { found: 3, known: 2 })
     ));
 }
 
@@ -119,10 +119,7 @@ fn a_batch_larger_than_a_journal_file_gets_a_file_of_its_own() {
         [&events::batch(1_000, 1)].into_iter(),
     );
     assert!(sealed.bodies().len() > 200_000);
-    opened
-        .journal
-        .commit(&[LogBatch { log, batch: &sealed }])
-        .unwrap();
+    opened.journal.commit(&[LogBatch::new(log, &sealed)]).unwrap();
     assert_eq!(chain::audit(&*opened.log).unwrap().events, 1_000);
     // A few events out of the middle of a large frame.
     let run = opened.log.read(id(500), 2_000).unwrap();
@@ -144,7 +141,7 @@ fn a_backlog_of_unpacked_files_is_bounded() {
     let log = opened.log_id();
     let commit = |opened: &mut annals_store_file::Opened| {
         let sealed = seal(&opened.log.head(), Micros(0), [&events::batch(20, 1)].into_iter());
-        opened.journal.commit(&[LogBatch { log, batch: &sealed }])
+        opened.journal.commit(&[LogBatch::new(log, &sealed)])
     };
     let refused = (0..100)
         .find_map(|_| commit(&mut opened).err())

@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod hostile;
 mod live;
+mod logs;
 mod recovery;
 mod support;
 mod syncs;

@@ -31,7 +31,7 @@ fn journal_with_torn_group(disk: &SimDisk, groups: &[Vec<u8>]) -> (Vec<u64>, usi
                 batch
             })
             .collect();
-        let parts: Vec<_> = sealed.iter().map(|batch| LogBatch { log, batch }).collect();
+        let parts: Vec<_> = sealed.iter().map(|batch| LogBatch::new(log, batch)).collect();
         if at + 1 == groups.len() {
             disk.ignore_syncs_of(".journal");
         }

@@ -49,7 +49,7 @@ pub(crate) fn work(disk: &SimDisk, batches: u64) -> Answers {
             Micros(1_000 * i64::try_from(round).unwrap()),
             [&events::batch(3, round)].into_iter(),
         );
-        match opened.journal.commit(&[LogBatch { log, batch: &sealed }]) {
+        match opened.journal.commit(&[LogBatch::new(log, &sealed)]) {
             Ok(()) => answers.acknowledged.extend_from_slice(sealed.hashes()),
             Err(CommitError::Unknown(_)) => {
                 answers.uncertain = sealed.hashes().to_vec();
@@ -152,7 +152,7 @@ fn still_works(disk: &SimDisk, held: &[EventHash]) -> Result<(), String> {
 pub(crate) fn commit_one(opened: &mut Opened, head: &Head) -> Result<Vec<EventHash>, CommitError> {
     let sealed = seal(head, Micros(0), [&events::batch(1, 77)].into_iter());
     let log = opened.log_id();
-    opened.journal.commit(&[LogBatch { log, batch: &sealed }])?;
+    opened.journal.commit(&[LogBatch::new(log, &sealed)])?;
     Ok(sealed.hashes().to_vec())
 }
 
