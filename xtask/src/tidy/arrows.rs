@@ -34,6 +34,13 @@ const ARROWS: &[Room] = &[
         dev: &["annals-testkit"],
         outside: Some(&["memchr", "sha2", "thiserror"]),
     },
+    // Pure: postings from terms, and back. Bytes in, bytes out; an engine brings the files.
+    Room {
+        name: "annals-index",
+        normal: &["annals-core"],
+        dev: &[],
+        outside: Some(&["crc32c", "siphasher", "thiserror"]),
+    },
     Room {
         name: "annals-store",
         normal: &["annals-core"],
@@ -42,7 +49,7 @@ const ARROWS: &[Room] = &[
     },
     Room {
         name: "annals-store-file",
-        normal: &["annals-core", "annals-store"],
+        normal: &["annals-core", "annals-index", "annals-store"],
         dev: &["annals-log", "annals-testkit", "annals-verify"],
         outside: None,
     },
