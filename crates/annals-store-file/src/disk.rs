@@ -18,6 +18,9 @@ pub use real::RealDisk;
 
 /// A directory tree of files.
 pub trait Disk: Send + Sync {
+    /// A handle on the same tree that outlives this one, for files that are opened later.
+    fn share(&self) -> Arc<dyn Disk>;
+
     /// Opens an existing file for reading.
     ///
     /// # Errors

@@ -7,12 +7,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cache::CacheBounds;
 use crate::damage::StoreDamage;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::load::{self, Access, Load, Loaded};
 use crate::logs::FileLogs;
 use crate::open::shown;
+use crate::segments::SegmentFiles;
 use crate::view::FileLog;
 
 /// How often a directory is looked at before a changing fault is reported as it stands.
@@ -93,7 +95,7 @@ pub fn examine_on(disk: &dyn Disk) -> Result<Examined, OpenError> {
         notes
             .push("one slot of the head record is damaged, as a crash while writing it leaves it".to_owned());
     }
-    let (log, logs) = shown(loaded.logs)?;
+    let (log, logs) = shown(loaded.logs, None)?;
     Ok(match damage {
         None => Examined::Whole(Inspection {
             log,
@@ -125,12 +127,13 @@ fn residue(loaded: &Loaded) -> Option<String> {
 }
 
 fn load_settled(disk: &dyn Disk) -> Result<Load, OpenError> {
+    let segments = Arc::new(SegmentFiles::new(disk.share(), &CacheBounds::DEFAULT));
     let mut seen: Option<StoreDamage> = None;
     for _ in 1..LOOKS_MAX {
-        match load::load(disk, Access::Read)? {
+        match load::load(&segments, Access::Read)? {
             Load::Damaged { damage, .. } if seen.as_ref() != Some(&damage) => seen = Some(damage),
             load => return Ok(load),
         }
     }
-    load::load(disk, Access::Read)
+    load::load(&segments, Access::Read)
 }

@@ -151,7 +151,7 @@ impl Journal for FileJournal {
         let shared = Arc::clone(&self.shared);
         let _maintenance = shared.maintenance();
         let _preparing = shared.preparing();
-        let mut loaded = load::load(&*shared.disk, Access::Write)?.whole()?;
+        let mut loaded = load::load(&shared.segments, Access::Write)?.whole()?;
         let recovery = mend::mend(&*shared.disk, &mut loaded)?;
         for log in std::mem::take(&mut loaded.logs) {
             match shared.logs.get(log.manifest.log_id()) {
@@ -162,7 +162,7 @@ impl Journal for FileJournal {
                     view.parts = log.parts;
                 }
                 // Made by a call whose outcome was unknown.
-                None => drop(shared.logs.show(log.into())),
+                None => drop(shared.logs.show(FileLog::from(log).indexed(&shared.indexes))),
             }
         }
         *shared.released() = loaded.released.clone();
@@ -185,9 +185,10 @@ impl Journal for FileJournal {
         match layout::create_log(&*self.shared.disk, name.as_str(), created_at) {
             Ok(manifest) => {
                 let told = manifest.told();
-                self.shared
-                    .logs
-                    .show(FileLog::new(manifest, Head::EMPTY, Head::EMPTY, Vec::new()));
+                self.shared.logs.show(
+                    FileLog::new(manifest, Head::EMPTY, Head::EMPTY, Vec::new())
+                        .indexed(&self.shared.indexes),
+                );
                 Ok(told)
             }
             Err(NotMade::Nothing(error)) if is_no_space(&error) => Err(CreateLogError::NoSpace(error)),
@@ -208,6 +209,7 @@ impl Drop for FileJournal {
     fn drop(&mut self) {
         self.shared.files().stopped = true;
         self.shared.wake();
+        self.shared.indexes.cache.stop();
     }
 }
 

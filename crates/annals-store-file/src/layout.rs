@@ -127,6 +127,10 @@ pub(crate) fn segments_dir(log: LogId) -> String {
     format!("{LOGS_DIR}/{log}/segments")
 }
 
+pub(crate) fn index_dir(log: LogId) -> String {
+    format!("{LOGS_DIR}/{log}/index")
+}
+
 /// `logs/<uuid>/segments/<first id>.segment`
 pub(crate) fn segment_name(log: LogId, first: EventId) -> String {
     format!("{}/{:020}.segment", segments_dir(log), first.get())
@@ -187,7 +191,7 @@ fn damaged_format() -> OpenError {
     }
 }
 
-/// Writes `FORMAT`: the last step of making a directory.
+/// Writes `FORMAT`: the last step of making a directory, and of bringing an older one to this version.
 pub(crate) fn write_format(disk: &dyn Disk, format: Format) -> io::Result<()> {
     write_small(disk, "", FORMAT_FILE, format.text().as_bytes())
 }

@@ -11,13 +11,13 @@
 //!
 //! Deliberately absent: sealing, hashing of new events, HTTP, async.
 
-#[allow(dead_code)]
 mod cache;
 mod damage;
 pub mod disk;
 mod error;
 pub mod frame;
 mod head;
+mod index;
 mod inspect;
 mod journal;
 mod journal_file;
@@ -28,21 +28,24 @@ mod maintain;
 mod mend;
 mod meta;
 mod open;
-#[allow(dead_code)]
+mod pack;
 pub mod packed;
 mod released;
 mod segment;
+mod segments;
 mod shared;
 mod view;
 mod window;
 
+pub use cache::CacheBounds;
 pub use damage::{Place, StoreDamage};
 pub use error::OpenError;
+pub use index::{IndexError, IndexMaintenance};
 pub use inspect::{DamagedDirectory, Examined, Inspection, examine, examine_on, inspect, inspect_on};
 pub use journal::FileJournal;
 pub use layout::Manifest;
 pub use logs::FileLogs;
 pub use maintain::Maintenance;
-pub use open::{Opened, open, open_on};
+pub use open::{Opened, open, open_on, open_on_with};
 pub use shared::Options;
 pub use view::FileLog;

@@ -25,9 +25,9 @@ use crate::error::OpenError;
 use crate::frame::{FrameFault, FrameHeader};
 use crate::head::{self, HeadRecord, HeadSlots};
 use crate::journal_file::{Found, JournalFile, Step, Walk};
-use crate::layout::{self, FORMAT_VERSION_1, Format, JOURNAL_DIR, Manifest, numbered, segments_dir};
+use crate::layout::{self, FORMAT_VERSION_1, Format, JOURNAL_DIR, Manifest, numbered};
 use crate::released::Released;
-use crate::segment;
+use crate::segments::{SegmentChain, SegmentFiles};
 use crate::view::{Part, first_damaged};
 
 /// What a data directory holds.
@@ -86,13 +86,15 @@ pub(crate) struct LoadedLog {
     /// The head at the end of the segments.
     pub(crate) packed: Head,
     pub(crate) parts: Vec<Part>,
+    /// Names of segments whose events are all in a segment before them: what a crash leaves of a join.
+    pub(crate) covered: Vec<String>,
 }
 
 impl LoadedLog {
     /// Adds the frame at `offset` to what can be read.
     fn extend(&mut self, file: &JournalFile, header: &FrameHeader, offset: u64) {
         match self.parts.last_mut() {
-            Some(part) if part.journal == Some(file.number) => part.extend(header, offset),
+            Some(Part::Frames(part)) if part.journal == Some(file.number) => part.extend(header, offset),
             _ => self.parts.push(Part::starting(
                 file.number,
                 file.name().into(),
@@ -122,7 +124,8 @@ pub(crate) enum Access {
 }
 
 /// Looks at a data directory. Damage is no error: it is what was found.
-pub(crate) fn load(disk: &dyn Disk, access: Access) -> Result<Load, OpenError> {
+pub(crate) fn load(segments: &Arc<SegmentFiles>, access: Access) -> Result<Load, OpenError> {
+    let disk = &**segments.disk();
     let format = layout::read_format(disk)?.ok_or(OpenError::NoData)?;
     let manifests = layout::read_manifests(disk)?;
     // The order matters to a reader beside a live writer: the head record first, since the journal then holds at least
@@ -132,7 +135,7 @@ pub(crate) fn load(disk: &dyn Disk, access: Access) -> Result<Load, OpenError> {
     let files = open_journal(disk, format.directory, access)?;
     let mut loader = Loader::new(format, slots, files);
     let loaded = loader
-        .load_all_segments(disk, manifests)
+        .load_all_segments(segments, manifests)
         .and_then(|()| loader.load_released(disk))
         .and_then(|()| loader.walk_journal())
         .and_then(|()| loader.finish());
@@ -220,7 +223,11 @@ impl Loader {
     }
 
     /// The segments of every log, also when those of one are damaged.
-    fn load_all_segments(&mut self, disk: &dyn Disk, manifests: Vec<Manifest>) -> Result<(), OpenError> {
+    fn load_all_segments(
+        &mut self,
+        segments: &Arc<SegmentFiles>,
+        manifests: Vec<Manifest>,
+    ) -> Result<(), OpenError> {
         let mut result = Ok(());
         for manifest in manifests {
             let mut log = LoadedLog {
@@ -228,8 +235,9 @@ impl Loader {
                 head: Head::EMPTY,
                 packed: Head::EMPTY,
                 parts: Vec::new(),
+                covered: Vec::new(),
             };
-            let loaded = self.load_segments(disk, &mut log);
+            let loaded = self.load_segments(segments, &mut log);
             self.by_id.insert(log.manifest.log_id(), self.loaded.logs.len());
             self.loaded.logs.push(log);
             result = result.and(loaded);
@@ -237,33 +245,15 @@ impl Loader {
         result
     }
 
-    fn load_segments(&mut self, disk: &dyn Disk, into: &mut LoadedLog) -> Result<(), OpenError> {
-        let log = into.manifest.log_id();
-        for number in numbered(disk, &segments_dir(log), ".segment")? {
-            let first = EventId::new(number).unwrap_or(EventId::FIRST);
-            let (footer, part) = segment::open(disk, log, first)?;
-            if footer.first != into.head.size.next() || footer.prev_hash != into.head.hash {
-                let what = format!(
-                    "the segment follows event {}, the one before it ends elsewhere",
-                    first.get() - 1
-                );
-                return Err(StoreDamage {
-                    event: Some(into.head.size.next()),
-                    place: Place::Segment {
-                        log,
-                        first,
-                        offset: 0,
-                    },
-                    what,
-                }
-                .into());
-            }
-            (into.head, into.packed) = (footer.after, footer.after);
-            self.packed_through = self.packed_through.max(footer.last_frame);
-            self.loaded.last_frame = self.packed_through;
-            into.parts.push(part);
-        }
-        Ok(())
+    fn load_segments(&mut self, segments: &Arc<SegmentFiles>, into: &mut LoadedLog) -> Result<(), OpenError> {
+        let mut chain = SegmentChain::default();
+        let loaded = segments.chain(into.manifest.log_id(), &mut chain);
+        (into.head, into.packed) = (chain.head, chain.head);
+        self.packed_through = self.packed_through.max(chain.last_frame);
+        self.loaded.last_frame = self.packed_through;
+        into.parts = chain.parts;
+        into.covered = chain.covered;
+        loaded
     }
 
     /// How far the journal was given up. A directory of the first format has no file for it: there, frames were given up as far

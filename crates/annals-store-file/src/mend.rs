@@ -52,8 +52,15 @@ fn sync_names(disk: &dyn Disk, loaded: &Loaded) -> io::Result<()> {
     Ok(())
 }
 
-/// Temporary files of work that was cut off: they were never part of the log.
+/// Temporary files of work that was cut off, which were never part of the log, and segments that were joined into another
+/// one. That one's name is durable: [`sync_names`] has just seen to it.
 fn remove_leftovers(disk: &dyn Disk, loaded: &Loaded, recovery: &mut Recovery) -> io::Result<()> {
+    for name in loaded.logs.iter().flat_map(|log| &log.covered) {
+        disk.remove(name)?;
+        recovery.notes.push(format!(
+            "removed {name}, whose events are in the segment before it"
+        ));
+    }
     let mut dirs = vec![String::new(), JOURNAL_DIR.to_owned(), QUARANTINE_DIR.to_owned()];
     dirs.extend(loaded.logs.iter().map(|log| segments_dir(log.manifest.log_id())));
     for dir in dirs {

@@ -11,12 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use annals_core::chain::LogId;
 use annals_core::time::Micros;
+use annals_index::Geometry;
 use annals_store::{CellBounds, Recovery};
 use uuid::Uuid;
 
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::head;
+use crate::index::{IndexMaintenance, Indexes};
 use crate::journal::FileJournal;
 use crate::journal_file::{FRAMES_START, JournalFile};
 use crate::layout::{self, DEFAULT_LOG, FORMAT_VERSION, Format, JOURNAL_DIR, LOGS_DIR, QUARANTINE_DIR};
@@ -25,6 +27,7 @@ use crate::logs::FileLogs;
 use crate::maintain::Maintenance;
 use crate::mend;
 use crate::released::Released;
+use crate::segments::SegmentFiles;
 use crate::shared::{Options, Shared};
 use crate::view::FileLog;
 
@@ -34,6 +37,8 @@ pub struct Opened {
     pub journal: FileJournal,
     /// To be driven beside it, on a thread of its own.
     pub maintenance: Maintenance,
+    /// To be driven beside them, on another thread.
+    pub index: IndexMaintenance,
     /// The log `default`, for reading.
     pub log: Arc<FileLog>,
     /// All logs, for reading.
@@ -67,7 +72,7 @@ pub fn open(root: &Path, options: Options) -> Result<Opened, OpenError> {
         .write(true)
         .open(root.join(layout::LOCK_FILE))?;
     match lock.try_lock() {
-        Ok(()) => open_locked(disk, options, Some(lock)),
+        Ok(()) => open_locked(disk, options, Geometry::PRODUCTION, Some(lock)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
@@ -89,23 +94,40 @@ fn create_root(root: &Path) -> io::Result<()> {
 /// # Errors
 /// [`OpenError`]; nothing of an existing log was changed.
 pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Opened, OpenError> {
-    open_locked(disk, options, None)
+    open_locked(disk, options, Geometry::PRODUCTION, None)
 }
 
-fn open_locked(disk: Arc<dyn Disk>, options: Options, lock: Option<File>) -> Result<Opened, OpenError> {
+/// [`open_on`] with an index of other sizes: for tests, in which few events are to make many runs.
+///
+/// # Errors
+/// As [`open_on`].
+pub fn open_on_with(disk: Arc<dyn Disk>, options: Options, index: Geometry) -> Result<Opened, OpenError> {
+    open_locked(disk, options, index, None)
+}
+
+fn open_locked(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    geometry: Geometry,
+    lock: Option<File>,
+) -> Result<Opened, OpenError> {
     if layout::read_format(&*disk)?.is_none() {
         check_empty(&*disk)?;
         make(&*disk, &options)?;
     }
-    let mut loaded = load::load(&*disk, Access::Write)?.whole()?;
+    let segments = Arc::new(SegmentFiles::new(Arc::clone(&disk), &options.cache));
+    let mut loaded = load::load(&segments, Access::Write)?.whole()?;
     let recovery = mend::mend(&*disk, &mut loaded)?;
-    let (log, logs) = shown(std::mem::take(&mut loaded.logs))?;
+    let indexes = Indexes::new(Arc::clone(&disk), geometry);
+    let (log, logs) = shown(std::mem::take(&mut loaded.logs), Some(&indexes))?;
     let logs = Arc::new(logs);
+    let index = IndexMaintenance::new(Arc::clone(&disk), Arc::clone(&logs), Arc::clone(&indexes.cache));
     let shared = Arc::new(Shared::new(
-        disk,
+        segments,
         options,
         loaded.directory,
         Arc::clone(&logs),
+        indexes,
         loaded.released.clone(),
         lock,
     ));
@@ -113,6 +135,7 @@ fn open_locked(disk: Arc<dyn Disk>, options: Options, lock: Option<File>) -> Res
     Ok(Opened {
         journal,
         maintenance: Maintenance::new(shared),
+        index,
         log,
         logs,
         recovery,
@@ -120,10 +143,17 @@ fn open_locked(disk: Arc<dyn Disk>, options: Options, lock: Option<File>) -> Res
 }
 
 /// All logs for reading, and the one that every directory has.
-pub(crate) fn shown(loaded: Vec<load::LoadedLog>) -> Result<(Arc<FileLog>, FileLogs), OpenError> {
+pub(crate) fn shown(
+    loaded: Vec<load::LoadedLog>,
+    indexes: Option<&Indexes>,
+) -> Result<(Arc<FileLog>, FileLogs), OpenError> {
     let logs = FileLogs::default();
     for log in loaded {
-        logs.show(log.into());
+        let log = FileLog::from(log);
+        logs.show(match indexes {
+            Some(indexes) => log.indexed(indexes),
+            None => log,
+        });
     }
     let default = logs.by_name(DEFAULT_LOG).ok_or_else(|| OpenError::Manifest {
         name: LOGS_DIR.to_owned(),

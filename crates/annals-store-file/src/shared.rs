@@ -10,10 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use crate::cache::CacheBounds;
 use crate::disk::Disk;
+use crate::index::Indexes;
 use crate::journal_file::JournalFile;
 use crate::logs::FileLogs;
 use crate::released::Released;
+use crate::segments::SegmentFiles;
 
 /// What the operator may set. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Options {
     pub journal_file_bytes: u64,
     /// Full journal files that may wait to be packed; past that, commits are refused.
     pub backlog_files_max: usize,
+    /// What is kept of segments between reads.
+    pub cache: CacheBounds,
 }
 
 impl Default for Options {
@@ -29,15 +34,19 @@ impl Default for Options {
         Self {
             journal_file_bytes: 64 * 1024 * 1024,
             backlog_files_max: 8,
+            cache: CacheBounds::DEFAULT,
         }
     }
 }
 
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
+    /// Segments, on the same disk.
+    pub(crate) segments: Arc<SegmentFiles>,
     pub(crate) options: Options,
     pub(crate) directory: Uuid,
     pub(crate) logs: Arc<FileLogs>,
+    pub(crate) indexes: Indexes,
     /// What the journal gave up; changed by the maintenance and by recovery, under `maintenance`.
     released: Mutex<Released>,
     files: Mutex<Files>,
@@ -73,18 +82,21 @@ pub(crate) fn is_no_space(error: &io::Error) -> bool {
 
 impl Shared {
     pub(crate) fn new(
-        disk: Arc<dyn Disk>,
+        segments: Arc<SegmentFiles>,
         options: Options,
         directory: Uuid,
         logs: Arc<FileLogs>,
+        indexes: Indexes,
         released: Released,
         lock: Option<File>,
     ) -> Self {
         Self {
-            disk,
+            disk: Arc::clone(segments.disk()),
+            segments,
             options,
             directory,
             logs,
+            indexes,
             released: Mutex::new(released),
             files: Mutex::default(),
             wake: Condvar::new(),

@@ -16,14 +16,25 @@ use annals_store::{
 };
 
 use crate::disk::{DiskFile, read_exact_at};
+use crate::error::OpenError;
 use crate::frame::{Frame, FrameFault, FrameHeader, HEADER_LEN};
+use crate::index::{self, Indexes, LogIndex};
 use crate::layout::Manifest;
+use crate::segments::{Packed, PackedFault, SegmentChain};
 
 /// Distance between two index entries: what a reader scans at most to find an event's frame.
 pub(crate) const INDEX_STRIDE_BYTES: u64 = 64 * 1024;
 
+/// Where a run of one log's events lies.
+pub(crate) enum Part {
+    /// Frames, in a journal file or in a segment of version 1.
+    Frames(Frames),
+    /// A packed segment.
+    Packed(Packed),
+}
+
 /// Where a run of one log's frames lies.
-pub(crate) struct Part {
+pub(crate) struct Frames {
     /// Number of the journal file, `None` for a segment.
     pub(crate) journal: Option<u64>,
     pub(crate) name: Arc<str>,
@@ -45,7 +56,7 @@ impl Part {
         header: &FrameHeader,
         offset: u64,
     ) -> Self {
-        let mut part = Self {
+        let mut part = Frames {
             journal: Some(journal),
             name,
             file,
@@ -55,9 +66,19 @@ impl Part {
             index: Vec::new(),
         };
         part.extend(header, offset);
-        part
+        Self::Frames(part)
     }
 
+    /// Its last event.
+    pub(crate) fn last(&self) -> EventId {
+        match self {
+            Self::Frames(part) => part.last,
+            Self::Packed(segment) => segment.footer().last(),
+        }
+    }
+}
+
+impl Frames {
     /// Adds the frame at `offset`, which follows the last one.
     pub(crate) fn extend(&mut self, header: &FrameHeader, offset: u64) {
         if self
@@ -77,6 +98,8 @@ pub struct FileLog {
     manifest: Manifest,
     log: LogId,
     view: Mutex<View>,
+    /// `None` where nobody asks it: then finding is reading.
+    index: Option<LogIndex>,
 }
 
 pub(crate) struct View {
@@ -92,7 +115,18 @@ impl FileLog {
             log: manifest.log_id(),
             manifest,
             view: Mutex::new(View { head, packed, parts }),
+            index: None,
         }
+    }
+
+    /// The same log with its index.
+    pub(crate) fn indexed(mut self, indexes: &Indexes) -> Self {
+        self.index = Some(indexes.load(self.log));
+        self
+    }
+
+    pub(crate) fn index(&self) -> Option<&LogIndex> {
+        self.index.as_ref()
     }
 
     /// What never changes about the log.
@@ -110,43 +144,151 @@ impl FileLog {
     pub(crate) fn publish(&self, header: &FrameHeader, journal: u64, file: &Arc<dyn DiskFile>, offset: u64) {
         let mut view = self.view();
         match view.parts.last_mut() {
-            Some(part) if part.journal == Some(journal) => part.extend(header, offset),
+            Some(Part::Frames(part)) if part.journal == Some(journal) => part.extend(header, offset),
             _ => {
                 let name = crate::layout::journal_file_name(journal).into();
                 view.parts
                     .push(Part::starting(journal, name, Arc::clone(file), header, offset));
             }
         }
-        view.head = header.after();
+        let before = std::mem::replace(&mut view.head, header.after());
+        let now = view.head;
+        drop(view);
+        if let Some(index) = &self.index {
+            index.grown(before.size.0, now.size.0);
+        }
     }
 
     /// The first and the last event that readers find in a journal file.
     pub(crate) fn held_by(&self, journal: u64) -> Option<(EventId, EventId)> {
         let view = self.view();
-        let part = view.parts.iter().find(|part| part.journal == Some(journal));
-        part.map(|part| (part.first, part.last))
+        view.parts.iter().find_map(|part| match part {
+            Part::Frames(part) if part.journal == Some(journal) => Some((part.first, part.last)),
+            _ => None,
+        })
     }
 
-    /// Puts a segment, which ends at `packed`, in the place of what the journal file held.
-    pub(crate) fn replace_journal(&self, journal: u64, segment: Part, packed: Head) {
+    /// Shows a segment in the place of the journal's frames whose events it holds, the first that were not packed before.
+    pub(crate) fn show_packed(&self, segment: Packed) {
         let mut view = self.view();
-        view.packed = packed;
-        if let Some(at) = view.parts.iter().position(|part| part.journal == Some(journal)) {
-            view.parts[at] = segment;
+        view.packed = segment.footer().after;
+        view.put(segment);
+    }
+
+    /// Shows a segment in the place of those that were joined into it.
+    pub(crate) fn show_joined(&self, segment: Packed) {
+        self.view().put(segment);
+    }
+
+    /// The packed segments behind the last part of another kind that is no frame of the journal.
+    pub(crate) fn last_packed(&self) -> Vec<Packed> {
+        let view = self.view();
+        let mut packed: Vec<Packed> = Vec::new();
+        for part in &view.parts {
+            match part {
+                Part::Packed(segment) => packed.push(segment.clone()),
+                Part::Frames(part) if part.journal.is_none() => packed.clear(),
+                Part::Frames(_) => {}
+            }
+        }
+        packed
+    }
+
+    fn locate(&self, from: EventId) -> Option<Located> {
+        let view = self.view();
+        let at = view.parts.partition_point(|part| part.last() < from);
+        match view.parts.get(at)? {
+            Part::Packed(segment) => Some(Located::Packed(segment.clone())),
+            Part::Frames(part) => {
+                let entry = part.index.partition_point(|(first, _)| *first <= from);
+                let (_, offset) = part.index.get(entry.checked_sub(1)?)?;
+                Some(Located::Frames(part.clone_without_index(), *offset))
+            }
         }
     }
 
-    fn locate(&self, from: EventId) -> Option<(Part, u64)> {
-        let view = self.view();
-        let at = view.parts.partition_point(|part| part.last < from);
-        let part = view.parts.get(at)?;
-        let entry = part.index.partition_point(|(first, _)| *first <= from);
-        let (_, offset) = part.index.get(entry.checked_sub(1)?)?;
-        Some((part.clone_without_index(), *offset))
+    /// A segment was replaced while someone wanted to read it. In this process the view says by what; beside a live writer
+    /// the directory does.
+    pub(crate) fn find_replacement(&self, replaced: &Packed) -> Result<(), ReadError> {
+        if !self.view().holds(replaced) {
+            return Ok(());
+        }
+        let mut chain = SegmentChain::default();
+        let followed = replaced.files().chain(self.log, &mut chain);
+        let mut view = self.view();
+        let last = view
+            .parts
+            .iter()
+            .filter(|part| matches!(part, Part::Packed(_)))
+            .map(Part::last)
+            .max();
+        for part in chain.parts {
+            match part {
+                Part::Packed(segment) if last.is_some_and(|last| segment.footer().first <= last) => {
+                    if !view.holds(&segment) {
+                        view.put(segment);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !view.holds(replaced) {
+            return Ok(());
+        }
+        drop(view);
+        match followed {
+            Err(OpenError::Io(error)) => Err(error.into()),
+            Err(OpenError::Damaged(damage)) => Err(damage
+                .at_event()
+                .map_or_else(|| self.missing(replaced), ReadError::from)),
+            _ => Err(self.missing(replaced)),
+        }
+    }
+
+    fn missing(&self, segment: &Packed) -> ReadError {
+        Damage {
+            event: segment.footer().first,
+            place: segment.name(),
+            what: "the segment is missing".to_owned(),
+        }
+        .into()
     }
 }
 
-impl Part {
+impl View {
+    /// Puts a segment in the place of everything that it holds.
+    fn put(&mut self, segment: Packed) {
+        let (first, last) = (segment.footer().first, segment.footer().last());
+        self.parts
+            .retain(|part| part.last() < first || part.last() > last);
+        for part in &mut self.parts {
+            if let Part::Frames(part) = part
+                && part.first <= last
+                && part.last > last
+            {
+                part.first = last.plus(1);
+            }
+        }
+        let at = self.parts.partition_point(|part| part.last() < first);
+        self.parts.insert(at, Part::Packed(segment));
+    }
+
+    /// Whether a segment with this footer is among the parts.
+    fn holds(&self, segment: &Packed) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Packed(held) if held.footer() == segment.footer()))
+    }
+}
+
+/// Where an event is.
+enum Located {
+    /// In a frame at or behind this offset.
+    Frames(Frames, u64),
+    Packed(Packed),
+}
+
+impl Frames {
     fn clone_without_index(&self) -> Self {
         Self {
             journal: self.journal,
@@ -166,42 +308,55 @@ impl ReadLog for FileLog {
     }
 
     fn read(&self, from: EventId, bytes_max: usize) -> Result<EventRun, ReadError> {
-        if !self.head().size.contains(from) {
-            return Ok(EventRun::empty(from));
-        }
-        let Some((part, offset)) = self.locate(from) else {
-            return Err(Damage {
-                event: from,
-                place: format!("log {}", self.log),
-                what: "no file holds it".to_owned(),
+        for _ in 0..REPLACED_MAX {
+            if !self.head().size.contains(from) {
+                return Ok(EventRun::empty(from));
             }
-            .into());
-        };
-        let reader = PartReader {
-            log: self.log,
-            part,
-            next: from,
-            bytes_max,
-            taken_bytes: 0,
-            run: RunBuilder::new(from),
-        };
-        reader.read(offset)
+            match self.locate(from) {
+                Some(Located::Frames(part, offset)) => {
+                    return PartReader::new(self.log, part, from, bytes_max).read(offset);
+                }
+                Some(Located::Packed(segment)) => match segment.read(from, bytes_max) {
+                    Err(PackedFault::Replaced) => self.find_replacement(&segment)?,
+                    Err(PackedFault::Read(error)) => return Err(error),
+                    Ok(run) => return Ok(run),
+                },
+                None => {
+                    return Err(Damage {
+                        event: from,
+                        place: format!("log {}", self.log),
+                        what: "no file holds it".to_owned(),
+                    }
+                    .into());
+                }
+            }
+        }
+        Err(io::Error::other("segments are joined faster than one can be read").into())
     }
 }
 
 impl FindEvents for FileLog {
     fn find(&self, search: &Search, matches_max: usize, scan_bytes_max: u64) -> Result<Found, ReadError> {
-        scan_find(self, search, matches_max, scan_bytes_max)
+        match &self.index {
+            Some(index) => index::find::find(self, index, search, matches_max, scan_bytes_max),
+            None => scan_find(self, search, matches_max, scan_bytes_max),
+        }
     }
 
     fn count(&self, search: &Search, cuts: &[EventId], scan_bytes_max: u64) -> Result<Counted, ReadError> {
-        scan_count(self, search, cuts, scan_bytes_max)
+        match &self.index {
+            Some(index) => index::find::count(self, index, search, cuts, scan_bytes_max),
+            None => scan_count(self, search, cuts, scan_bytes_max),
+        }
     }
 
     fn first_at(&self, time: Micros) -> Result<EventId, ReadError> {
         first_at(self, time)
     }
 }
+
+/// How often a read looks again because a segment was joined with others.
+pub(crate) const REPLACED_MAX: usize = 16;
 
 /// Least and most bytes that are read at once. The least covers the distance between two index entries, so that the frame of a
 /// single event is usually found by one read.
@@ -212,7 +367,7 @@ const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Reads frames of one part straight into a run's buffer, where the bodies stay.
 struct PartReader {
     log: LogId,
-    part: Part,
+    part: Frames,
     next: EventId,
     bytes_max: usize,
     taken_bytes: usize,
@@ -230,6 +385,17 @@ enum Taken {
 }
 
 impl PartReader {
+    fn new(log: LogId, part: Frames, from: EventId, bytes_max: usize) -> Self {
+        Self {
+            log,
+            part,
+            next: from,
+            bytes_max,
+            taken_bytes: 0,
+            run: RunBuilder::new(from),
+        }
+    }
+
     /// Reads from the frame at `offset` on.
     fn read(mut self, mut offset: u64) -> Result<EventRun, ReadError> {
         let mut wanted = self.bytes_max.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);

@@ -13,9 +13,10 @@ use annals_testkit::simdisk::SimDisk;
 use crate::support::{commit_one, open_sim};
 
 /// A disk on which a live writer commits, rotates, packs and settles each time someone looks at `head` or lists the journal.
+#[derive(Clone)]
 struct Disturbed {
     disk: SimDisk,
-    writer: Mutex<Opened>,
+    writer: Arc<Mutex<Opened>>,
 }
 
 impl Disturbed {
@@ -32,6 +33,10 @@ impl Disturbed {
 }
 
 impl Disk for Disturbed {
+    fn share(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
     fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         if name == "head" {
             self.disturb();
@@ -77,7 +82,7 @@ impl Disk for Disturbed {
 #[test]
 fn the_order_of_reads_is_right_whatever_happens_in_between() {
     let disk = SimDisk::new();
-    let writer = Mutex::new(open_sim(&disk).unwrap());
+    let writer = Arc::new(Mutex::new(open_sim(&disk).unwrap()));
     let disturbed = Disturbed { disk, writer };
     for _ in 0..3 {
         let inspection = inspect_on(&disturbed).expect("no damage");
@@ -87,11 +92,12 @@ fn the_order_of_reads_is_right_whatever_happens_in_between() {
 }
 
 /// A disk that looks damaged for as many looks as `spoilt_looks`, as one does where a writer is caught in the middle.
+#[derive(Clone)]
 struct Flickering {
     spoilt: SimDisk,
     sound: SimDisk,
     spoilt_looks: u32,
-    looks: AtomicU32,
+    looks: Arc<AtomicU32>,
 }
 
 impl Flickering {
@@ -105,6 +111,10 @@ impl Flickering {
 }
 
 impl Disk for Flickering {
+    fn share(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
     fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         // Each look reads the head record once, before the journal.
         if name == "head" {
@@ -159,7 +169,7 @@ fn damage_is_what_is_seen_twice() {
             spoilt: spoilt.fork(),
             sound: sound.fork(),
             spoilt_looks,
-            looks: AtomicU32::new(0),
+            looks: Arc::default(),
         };
         assert_eq!(inspect_on(&disk).is_err(), is_damage, "{spoilt_looks} looks");
     }

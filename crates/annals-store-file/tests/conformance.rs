@@ -12,6 +12,7 @@ use tempfile::TempDir;
 const OPTIONS: Options = Options {
     journal_file_bytes: 256 * 1024,
     backlog_files_max: 1_000,
+    cache: annals_store_file::CacheBounds::DEFAULT,
 };
 
 fn opened(opened: annals_store_file::Opened) -> (Opened, Arc<FileLogs>) {

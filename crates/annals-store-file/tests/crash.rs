@@ -13,12 +13,12 @@ const BATCHES: u64 = 14;
 
 /// What happens to the machine after the fault.
 #[derive(Debug, Clone, Copy)]
-enum After {
+pub(crate) enum After {
     ProcessDies,
     PowerGoes(Loss),
 }
 
-const AFTERS: [After; 6] = [
+pub(crate) const AFTERS: [After; 6] = [
     After::ProcessDies,
     After::PowerGoes(Loss::Everything),
     After::PowerGoes(Loss::Nothing),
@@ -27,7 +27,7 @@ const AFTERS: [After; 6] = [
     After::PowerGoes(Loss::Some(3)),
 ];
 
-fn restart(disk: &SimDisk, after: After) {
+pub(crate) fn restart(disk: &SimDisk, after: After) {
     match after {
         After::ProcessDies => disk.restart_process(),
         After::PowerGoes(loss) => disk.power_cycle(loss),

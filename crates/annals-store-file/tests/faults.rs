@@ -281,6 +281,7 @@ fn long_residue_is_moved_as_a_whole() {
     let options = Options {
         journal_file_bytes: 3 * 1024 * 1024,
         backlog_files_max: 4,
+        cache: annals_store_file::CacheBounds::DEFAULT,
     };
     drop(open_on(Arc::new(disk.clone()), options).unwrap());
     let mut content = disk.content(FIRST);
@@ -433,6 +434,7 @@ fn the_lock_is_held_until_the_maintenance_is_gone_too() {
     let options = Options {
         journal_file_bytes: 64 * 1024,
         backlog_files_max: 4,
+        cache: annals_store_file::CacheBounds::DEFAULT,
     };
     let opened = open(dir.path(), options).unwrap();
     drop(opened.journal);

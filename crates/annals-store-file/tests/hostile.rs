@@ -18,6 +18,7 @@ use crate::support::{commit_one, id, open_sim};
 use crate::tamper::{
     Found, crc32c, directory, files_with_frames, frames, look, mend_checksums, seal_header, with,
 };
+use crate::version_1::old_directory;
 
 const FOOTER_LEN: usize = 256;
 
@@ -69,7 +70,7 @@ fn put(content: &mut [u8], at: usize, value: u64) {
 /// Red when: `PartReader::read` goes on when the file has not what it asked for (it then asks for ever).
 #[test]
 fn a_frame_that_claims_more_than_the_file_has_is_damage() {
-    let disk = directory();
+    let disk = old_directory();
     let name = last_segment(&disk);
     let (at, header) = last_frame(&disk.content(&name));
     for more in [8_u32, 1024 * 1024, 200 * 1024 * 1024] {
@@ -92,7 +93,7 @@ fn a_frame_that_claims_more_than_the_file_has_is_damage() {
 #[test]
 fn a_file_that_is_cut_off_under_a_reader_is_damage() {
     for name in [".segment", ".journal"] {
-        let disk = directory();
+        let disk = old_directory();
         let opened = open_sim(&disk).unwrap();
         let (name, start) = files_with_frames(&disk)
             .into_iter()
@@ -113,7 +114,7 @@ fn a_file_that_is_cut_off_under_a_reader_is_damage() {
 /// over a frame that is missing.
 #[test]
 fn an_event_that_is_not_in_its_part_is_damage() {
-    let disk = directory();
+    let disk = old_directory();
     let name = last_segment(&disk);
     for (at, header) in frames(&disk.content(&name), 64) {
         let (changed, ()) = with(&disk, &name, |content| {
@@ -130,7 +131,7 @@ fn an_event_that_is_not_in_its_part_is_damage() {
 /// Red when: `segment::open` adds up the footer's lengths without looking for an overflow.
 #[test]
 fn a_footer_with_impossible_lengths_is_damage() {
-    let disk = directory();
+    let disk = old_directory();
     let name = last_segment(&disk);
     let len = disk.content(&name).len() as u64;
     let first = frames(&disk.content(&name), 64)[0].1.first_id.get();
@@ -149,7 +150,7 @@ fn a_footer_with_impossible_lengths_is_damage() {
 /// Red when: `segment::open` takes an index as it is, or passes over its checksum.
 #[test]
 fn an_index_that_leads_astray_is_damage() {
-    let disk = directory();
+    let disk = old_directory();
     let name = last_segment(&disk);
     let content = disk.content(&name);
     let footer = content.len() - FOOTER_LEN;
@@ -207,7 +208,7 @@ fn numbers_at_their_limit_are_damage() {
 /// the table's checksum, the sum of the body lengths, the last hash or metadata that it does not know.
 #[test]
 fn a_frame_is_taken_only_as_it_was_written() {
-    let disk = directory();
+    let disk = old_directory();
     let name = last_segment(&disk);
     let content = disk.content(&name);
     let (at, header) = last_frame(&content);
@@ -300,7 +301,7 @@ fn a_frame_out_of_its_place_is_damage() {
 /// `segment::open` does not compare the log.
 #[test]
 fn a_segment_out_of_its_place_is_damage() {
-    let disk = directory();
+    let disk = old_directory();
     let name = last_segment(&disk);
     let first = frames(&disk.content(&name), 64)[0].1.first_id.get();
     for (what, field) in [("log", 8), ("hash before", 40)] {
@@ -343,6 +344,7 @@ fn what_a_later_frame_calls_durable_is_no_residue() {
     let options = Options {
         journal_file_bytes: 3 * 1024 * 1024,
         backlog_files_max: 4,
+        cache: annals_store_file::CacheBounds::DEFAULT,
     };
     let mut opened = open_on(Arc::new(disk.clone()), options).unwrap();
     for _ in 0..3 {

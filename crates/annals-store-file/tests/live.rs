@@ -16,6 +16,7 @@ use crate::support::id;
 const OPTIONS: Options = Options {
     journal_file_bytes: 64 * 1024,
     backlog_files_max: 1_000,
+    cache: annals_store_file::CacheBounds::DEFAULT,
 };
 const ROUNDS: u64 = 400;
 
@@ -135,6 +136,7 @@ fn a_backlog_of_unpacked_files_is_bounded() {
         Options {
             journal_file_bytes: 16 * 1024,
             backlog_files_max: 2,
+            cache: annals_store_file::CacheBounds::DEFAULT,
         },
     )
     .unwrap();

@@ -16,6 +16,7 @@ use annals_verify::{Level, Verdict};
 pub(crate) const OPTIONS: Options = Options {
     journal_file_bytes: 4096 + 6 * 1024,
     backlog_files_max: 4,
+    cache: annals_store_file::CacheBounds::DEFAULT,
 };
 
 /// What the workload knows: hashes of the events that were acknowledged, and those whose outcome it was not told.

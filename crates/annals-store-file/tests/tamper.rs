@@ -8,6 +8,7 @@ use annals_testkit::simdisk::SimDisk;
 use annals_verify::{Level, Verdict};
 
 use crate::support::{open_sim, work};
+use crate::version_1::old_directory;
 
 const FIRST_FRAME: usize = 4096;
 const FIRST_SEGMENT_FRAME: usize = 64;
@@ -222,7 +223,7 @@ fn every_flipped_bit_is_found() {
 /// Red when: `first_damaged` gives the frame's first event; `proven_durable` is always false, or passes over what is known.
 #[test]
 fn a_changed_body_is_found_at_its_event() {
-    let disk = directory();
+    let disk = old_directory();
     for (name, range, id) in bodies(&disk) {
         for at in [
             range.start,
@@ -242,7 +243,7 @@ fn a_changed_body_is_found_at_its_event() {
 /// Red when: the verifier does not compare the body's hash with the stored one, or the link with the one before.
 #[test]
 fn checksums_that_were_made_right_do_not_help() {
-    let disk = directory();
+    let disk = old_directory();
     for (name, start) in files_with_frames(&disk) {
         let content = disk.content(&name);
         for (at, header) in frames(&content, start) {
@@ -288,7 +289,7 @@ fn checksums_that_were_made_right_do_not_help() {
 /// Red when: `Loader::take` does not compare frame numbers (delete, swap, repeat).
 #[test]
 fn frames_that_are_deleted_swapped_repeated_or_shifted_are_found() {
-    let disk = directory();
+    let disk = old_directory();
     for (name, start) in files_with_frames(&disk) {
         let content = disk.content(&name);
         let all = frames(&content, start);
@@ -443,7 +444,7 @@ fn the_documented_window() {
 /// Red when: `take_whole` refuses the whole frame (`event <= self.next` becomes true).
 #[test]
 fn events_before_a_damaged_one_are_readable() {
-    let disk = directory();
+    let disk = old_directory();
     let packed = |name: &str| name.ends_with(".segment");
     let mut all = bodies(&disk).into_iter();
     let (name, range, id) = all.find(|(name, _, id)| packed(name) && id % 3 == 0).unwrap();

@@ -39,6 +39,10 @@ impl RealDisk {
 }
 
 impl Disk for RealDisk {
+    fn share(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
     fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(RealFile(File::open(self.path(name))?)))
     }
