@@ -2,7 +2,7 @@
 #![no_main]
 
 use annals_core::body;
-use annals_core::canonical::CanonicalBatch;
+use annals_core::canonical::{CanonicalBatch, Stamp};
 use annals_core::chain::Head;
 use annals_core::draft::DraftParser;
 use annals_core::limits::EventLimits;
@@ -17,6 +17,11 @@ fuzz_target!(|input: &[u8]| {
     as_export(&lines);
 });
 
+const STAMP: Stamp = Stamp {
+    id: [0x7f; 16],
+    nonce: [0xe0; 16],
+};
+
 fn as_request(lines: &[&[u8]]) {
     let limits = EventLimits {
         event_bytes_max: 4096,
@@ -28,7 +33,12 @@ fn as_request(lines: &[&[u8]]) {
     for line in lines {
         if let Ok(draft) = parser.parse(line) {
             let before = batch.len();
-            let pushed = batch.push(&draft, &limits);
+            let mut stamped = false;
+            let pushed = batch.push(&draft, &limits, || {
+                stamped = true;
+                STAMP
+            });
+            assert_eq!(stamped, draft.is_extended());
             assert_eq!(batch.len(), before + usize::from(pushed.is_ok()));
         }
     }

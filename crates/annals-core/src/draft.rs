@@ -1,16 +1,24 @@
 //! `Draft`: a producer's bytes, parsed and found acceptable. Parse, don't validate: whoever holds a [`Draft`] holds an
 //! event that can be sealed.
 //!
-//! Invariants: every byte string inside is already canonical, so nothing downstream re-serialises; `kind` is registered;
-//! `kind` and `source` hold no control character (SSE, CSV and syslog injection).
+//! Invariants: every byte string inside is already canonical, so nothing downstream re-serialises; every member has the
+//! shape that [`crate::schema`] says; no text by which an event is found holds a control character (SSE, CSV and syslog
+//! injection).
 
-use std::fmt;
+mod check;
+mod digest;
+mod error;
 
-use thiserror::Error;
+use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::canon::{self, Bounds, CanonError, CanonErrorKind, CanonicalMember, Items, ValueKind};
-use crate::kind;
-use crate::limits::{DEPTH_MAX, EventLimits, SOURCE_BYTES_MAX, TIMESTAMP_BYTES_MAX};
+use crate::canon::{self, Bounds, CanonError, CanonErrorKind, CanonicalMember, Items};
+use crate::limits::{DEPTH_MAX, EventLimits};
+use crate::schema::{self, IDEMPOTENCY_KEY, MEMBERS, Origin};
+
+use check::{Place, Problems};
+pub use digest::RequestDigest;
+pub use error::{DraftError, FieldError, FieldProblem};
 
 /// An acceptable event before the log has touched it; borrows the parser's scratch space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,78 +31,84 @@ pub struct Draft<'a> {
     pub(crate) payload: &'a [u8],
     /// Canonical JSON string as the producer claims it; `None`: the log stamps its own time.
     pub(crate) timestamp: Option<&'a [u8]>,
+    /// The members beyond the seed's, in the order of [`MEMBERS`].
+    extended: &'a [Extended],
+    /// Canonical JSON string that is not part of the event.
+    idempotency_key: Option<&'a [u8]>,
+    canonical: &'a [u8],
 }
 
-/// Why a producer's event is refused. The caller has to mend the event; sending it again as it is can not help.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum DraftError {
-    /// The bytes are not JSON that has a canonical form.
-    #[error("the event is not acceptable JSON: {0}")]
-    Json(CanonError),
-    /// The JSON is not an object with the right members.
-    #[error("{}", ListOf(.0))]
-    Fields(Vec<FieldError>),
-    /// The canonical event is larger than the log takes.
-    #[error("the event has more than {bytes_max} bytes in canonical form, which is the limit")]
-    TooLarge {
-        /// The operator's limit in bytes.
-        bytes_max: usize,
-    },
+/// A member beyond the seed's: its row of [`MEMBERS`] and where its value is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Extended {
+    row: usize,
+    value: Range<usize>,
 }
 
-/// What is wrong with one member of an event.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{field}` {problem}")]
-pub struct FieldError {
-    /// Name of the member as the producer wrote it.
-    pub field: String,
-    /// What is wrong, and so what to mend.
-    pub problem: FieldProblem,
-}
+pub(crate) const KIND: usize = schema::row("kind");
+pub(crate) const PAYLOAD: usize = schema::row("payload");
+pub(crate) const SOURCE: usize = schema::row("source");
+pub(crate) const TIMESTAMP: usize = schema::row("timestamp");
 
-/// The ways in which a member can be wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum FieldProblem {
-    /// A required member is absent.
-    #[error("is required")]
-    Missing,
-    /// The value is of another JSON type.
-    #[error("must be {expected}, not {found}")]
-    WrongType {
-        /// The type that is wanted.
-        expected: &'static str,
-        /// The type that was sent.
-        found: &'static str,
-    },
-    /// An empty string where text is needed.
-    #[error("must not be empty")]
-    Empty,
-    /// More bytes than the member may have.
-    #[error("has {bytes} bytes, the limit is {bytes_max}")]
-    TooLong {
-        /// Length in bytes of UTF-8.
-        bytes: usize,
-        /// The limit in bytes of UTF-8.
-        bytes_max: usize,
-    },
-    /// A control character, which could forge lines in other formats.
-    #[error("must not contain control characters")]
-    ControlCharacter,
-    /// A kind that nobody registered.
-    #[error("is \"{kind}\", which is not a registered kind; use one of: {}", kind::SEED_KINDS.join(", "))]
-    UnregisteredKind {
-        /// The kind as sent.
-        kind: String,
-    },
-    /// A member that no event has.
-    #[error("is not a member of an event; use kind, source, payload, timestamp")]
-    Unknown,
+impl<'a> Draft<'a> {
+    /// Whether the event has any member beyond the seed's, and so is of version 2.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        !self.extended.is_empty()
+    }
+
+    /// The key under which this item of a request may be sent again: 1 to 255 visible ASCII characters. Not part of the
+    /// event.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<Cow<'a, str>> {
+        self.idempotency_key.map(check::decoded)
+    }
+
+    /// SHA-256 of what was asked for, whatever the log will stamp: [`RequestDigest`] of this event alone.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = RequestDigest::default();
+        digest.add(self);
+        digest.finish()
+    }
+
+    /// The canonical values that the producer sent, by the rows of [`MEMBERS`]; an absent payload is an empty one.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
+        let Self {
+            kind,
+            source,
+            payload,
+            timestamp,
+            canonical,
+            ..
+        } = *self;
+        let mut extended = self.extended.iter().peekable();
+        (0..MEMBERS.len()).map(move |row| match row {
+            KIND => Some(kind),
+            PAYLOAD => Some(payload),
+            SOURCE => Some(source),
+            TIMESTAMP => timestamp,
+            _ => extended
+                .next_if(|member| member.row == row)
+                .map(|member| &canonical[member.value.clone()]),
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let extended: usize = self.extended.iter().map(|member| member.value.len()).sum();
+        self.kind.len()
+            + self.source.len()
+            + self.payload.len()
+            + self.timestamp.map_or(0, <[u8]>::len)
+            + extended
+    }
 }
 
 /// Turns request bytes into drafts, reusing its buffers from one event to the next.
 #[derive(Debug, Default)]
 pub struct DraftParser {
     scratch: Vec<u8>,
+    extended: Vec<Extended>,
     limits: EventLimits,
 }
 
@@ -103,12 +117,12 @@ impl DraftParser {
     #[must_use]
     pub fn new(limits: EventLimits) -> Self {
         Self {
-            scratch: Vec::new(),
             limits,
+            ..Self::default()
         }
     }
 
-    /// Parses one event: an object with `kind`, `source` and optionally `payload` and `timestamp`.
+    /// Parses one event: an object with `kind`, `source` and whatever else [`MEMBERS`] lets a producer send.
     ///
     /// # Errors
     /// [`DraftError`], naming every member that has to be mended.
@@ -133,18 +147,18 @@ impl DraftParser {
         }
     }
 
-    fn finish(&self, members: Result<Vec<CanonicalMember<'_>>, CanonError>) -> Result<Draft<'_>, DraftError> {
+    fn finish(
+        &mut self,
+        members: Result<Vec<CanonicalMember<'_>>, CanonError>,
+    ) -> Result<Draft<'_>, DraftError> {
         let bytes_max = self.limits.event_bytes_max;
         let members = members.map_err(|error| match error.kind {
             CanonErrorKind::TooLong => DraftError::TooLarge { bytes_max },
             _ => DraftError::Json(error),
         })?;
-        let draft = draft_of(&members, &self.scratch)?;
-        let bytes = draft.kind.len()
-            + draft.source.len()
-            + draft.payload.len()
-            + draft.timestamp.map_or(0, <[u8]>::len);
-        if bytes > bytes_max {
+        self.extended.clear();
+        let draft = draft_of(&members, &self.scratch, &mut self.extended)?;
+        if draft.bytes() > bytes_max {
             Err(DraftError::TooLarge { bytes_max })
         } else {
             Ok(draft)
@@ -152,125 +166,107 @@ impl DraftParser {
     }
 }
 
-fn draft_of<'a>(members: &[CanonicalMember<'_>], canonical: &'a [u8]) -> Result<Draft<'a>, DraftError> {
-    let mut errors = Vec::new();
-    let (mut kind, mut source, mut payload, mut timestamp) = (None, None, None, None);
+/// Sorts the members into a draft. `extended` is empty and takes those beyond the seed's.
+fn draft_of<'a>(
+    members: &[CanonicalMember<'_>],
+    canonical: &'a [u8],
+    extended: &'a mut Vec<Extended>,
+) -> Result<Draft<'a>, DraftError> {
+    let mut problems = Problems::default();
+    let mut found = Found::default();
     for member in members {
-        let value = &canonical[member.canonical.clone()];
-        let checked = match member.key.as_ref() {
-            "kind" => check_kind(member, value).map(|()| kind = Some(value)),
-            "source" => check_source(member, value).map(|()| source = Some(value)),
-            "payload" => expect(member, ValueKind::Object, "an object").map(|()| payload = Some(value)),
-            "timestamp" => check_timestamp(member, value).map(|given| timestamp = given.then_some(value)),
-            _ => Err(FieldProblem::Unknown),
+        if problems.is_full() {
+            break;
+        }
+        let (name, value) = (member.key.as_ref(), &canonical[member.canonical.clone()]);
+        let Some(row) = row_of(name) else {
+            take_beside(name, value, &mut found, &mut problems);
+            continue;
         };
-        if let Err(problem) = checked {
-            errors.push(FieldError {
-                field: member.key.to_string(),
-                problem,
-            });
-        }
-    }
-    for (field, value) in [("kind", kind), ("source", source)] {
-        if value.is_none() && !errors.iter().any(|error| error.field == field) {
-            errors.push(FieldError {
-                field: field.to_owned(),
-                problem: FieldProblem::Missing,
-            });
-        }
-    }
-    match (kind, source) {
-        (Some(kind), Some(source)) if errors.is_empty() => Ok(Draft {
-            kind,
-            source,
-            payload: payload.unwrap_or(b"{}"),
-            timestamp,
-        }),
-        _ => Err(DraftError::Fields(errors)),
-    }
-}
-
-fn check_kind(member: &CanonicalMember<'_>, value: &[u8]) -> Result<(), FieldProblem> {
-    expect(member, ValueKind::String, "a string")?;
-    if kind::SEED_KINDS
-        .iter()
-        .any(|known| known.as_bytes() == unquoted(value))
-    {
-        return Ok(());
-    }
-    let kind = decoded(value);
-    let kind = kind.chars().take(128).collect();
-    Err(FieldProblem::UnregisteredKind { kind })
-}
-
-fn check_source(member: &CanonicalMember<'_>, value: &[u8]) -> Result<(), FieldProblem> {
-    expect(member, ValueKind::String, "a string")?;
-    if unquoted(value).is_empty() {
-        return Err(FieldProblem::Empty);
-    }
-    at_most(value, SOURCE_BYTES_MAX)?;
-    // Canonical text without a backslash is printable ASCII: only the rest needs decoding.
-    if value.contains(&b'\\') && decoded(value).chars().any(char::is_control) {
-        return Err(FieldProblem::ControlCharacter);
-    }
-    Ok(())
-}
-
-/// Whether a time is claimed: an absent, null or empty one means that the log stamps it.
-fn check_timestamp(member: &CanonicalMember<'_>, value: &[u8]) -> Result<bool, FieldProblem> {
-    if member.value_kind == ValueKind::Null {
-        return Ok(false);
-    }
-    expect(member, ValueKind::String, "a string or null")?;
-    at_most(value, TIMESTAMP_BYTES_MAX)?;
-    Ok(!unquoted(value).is_empty())
-}
-
-fn at_most(value: &[u8], bytes_max: usize) -> Result<(), FieldProblem> {
-    // The canonical form is never shorter than the text it stands for.
-    if unquoted(value).len() <= bytes_max {
-        return Ok(());
-    }
-    match decoded(value).len() {
-        bytes if bytes > bytes_max => Err(FieldProblem::TooLong { bytes, bytes_max }),
-        _ => Ok(()),
-    }
-}
-
-fn expect(
-    member: &CanonicalMember<'_>,
-    wanted: ValueKind,
-    expected: &'static str,
-) -> Result<(), FieldProblem> {
-    if member.value_kind == wanted {
-        return Ok(());
-    }
-    Err(FieldProblem::WrongType {
-        expected,
-        found: member.value_kind.name(),
-    })
-}
-
-fn unquoted(string: &[u8]) -> &[u8] {
-    &string[1..string.len() - 1]
-}
-
-fn decoded(string: &[u8]) -> std::borrow::Cow<'_, str> {
-    canon::decode_string(string).expect("canonical bytes decode")
-}
-
-struct ListOf<'a>(&'a [FieldError]);
-
-impl fmt::Display for ListOf<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, error) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str("; ")?;
+        match row {
+            _ if MEMBERS[row].origin == Origin::Log => {
+                problems.add(&name, FieldProblem::Stamped);
+                continue;
             }
-            error.fmt(f)?;
+            KIND => found.kind = Some(value),
+            SOURCE => found.source = Some(value),
+            PAYLOAD => found.payload = Some(value),
+            // An absent, null or empty time means that the log stamps it.
+            TIMESTAMP => found.timestamp = Some(value).filter(|text| !matches!(*text, b"null" | b"\"\"")),
+            _ => extended.push(Extended {
+                row,
+                value: member.canonical.clone(),
+            }),
         }
-        Ok(())
+        let required = MEMBERS[row].origin == Origin::Producer;
+        check::check(
+            &MEMBERS[row].shape,
+            required,
+            value,
+            &Place::Member(name),
+            &mut problems,
+        );
     }
+    for (field, value) in [("kind", found.kind), ("source", found.source)] {
+        if value.is_none() {
+            problems.add(&field, FieldProblem::Missing);
+        }
+    }
+    match (found.kind, found.source) {
+        (Some(kind), Some(source)) if problems.is_empty() => {
+            extended.sort_unstable_by_key(|member| member.row);
+            Ok(Draft {
+                kind,
+                source,
+                payload: found.payload.unwrap_or(b"{}"),
+                timestamp: found.timestamp,
+                extended,
+                idempotency_key: found.idempotency_key,
+                canonical,
+            })
+        }
+        _ => Err(DraftError::Fields(problems.into_errors())),
+    }
+}
+
+/// The row that describes `name`; those of nearly all events without a search.
+fn row_of(name: &str) -> Option<usize> {
+    match name {
+        "kind" => Some(KIND),
+        "payload" => Some(PAYLOAD),
+        "source" => Some(SOURCE),
+        "timestamp" => Some(TIMESTAMP),
+        _ => schema::position(name),
+    }
+}
+
+/// What a request says of an event, apart from the members beyond the seed's.
+#[derive(Default)]
+struct Found<'a> {
+    kind: Option<&'a [u8]>,
+    source: Option<&'a [u8]>,
+    payload: Option<&'a [u8]>,
+    timestamp: Option<&'a [u8]>,
+    idempotency_key: Option<&'a [u8]>,
+}
+
+/// A member that is not part of an event's body.
+fn take_beside<'a>(name: &str, value: &'a [u8], found: &mut Found<'a>, problems: &mut Problems) {
+    let problem = match name {
+        IDEMPOTENCY_KEY => match check::check_key(value) {
+            Ok(()) => {
+                found.idempotency_key = Some(value);
+                return;
+            }
+            Err(problem) => problem,
+        },
+        "hash" => FieldProblem::Stamped,
+        "private" => FieldProblem::Private,
+        _ => FieldProblem::Unknown {
+            suggestion: schema::suggestion(name),
+        },
+    };
+    problems.add(&name, problem);
 }
 
 #[cfg(test)]
@@ -292,7 +288,7 @@ mod tests {
         assert_eq!(
             problems(r#"{"payload":[],"kind":3,"source":"","extra":1}"#),
             "`payload` must be an object, not an array; `kind` must be a string, not an integer; `source` must not be \
-             empty; `extra` is not a member of an event; use kind, source, payload, timestamp"
+             empty; `extra` is not a member of an event; put it into `payload`"
         );
         assert_eq!(
             problems(r#"{"kind":"other","source":"a\nb"}"#),

@@ -16,5 +16,6 @@ pub mod filter;
 pub mod hash;
 pub mod kind;
 pub mod limits;
+pub mod schema;
 pub mod seal;
 pub mod time;

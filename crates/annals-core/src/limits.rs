@@ -3,14 +3,14 @@
 //! Invariant: whatever passes [`EventLimits`] fits a journal frame: `GROUP_BYTES_MAX` plus its table stays below 4 GiB,
 //! so offsets inside a frame are 32 bits.
 
-/// Longest `source`, in bytes of UTF-8.
-pub const SOURCE_BYTES_MAX: usize = 1024;
-/// Longest `timestamp` a producer may claim, in bytes of UTF-8.
-pub const TIMESTAMP_BYTES_MAX: usize = 256;
+use crate::hash::HASH_HEX_LEN;
+use crate::time::TIMESTAMP_LEN;
+
 /// Deepest nesting of an event: the event object is level 1, its payload level 2 (wire facts: deeper than 128 is refused).
 pub const DEPTH_MAX: u32 = 128;
-/// Bytes that the log itself adds to a canonical event at most: id (20 digits), previous hash, time stamp, member names.
-pub const STAMP_BYTES_MAX: usize = 160;
+/// Bytes that sealing fills into an event at most: its id (20 digits), the previous hash, and two time stamps (an extended
+/// event has its receive time twice when the producer claims no time).
+pub const STAMP_BYTES_MAX: usize = 20 + HASH_HEX_LEN + 2 * TIMESTAMP_LEN;
 /// Most bodies, in bytes, that one commit (one journal frame) may carry.
 pub const GROUP_BYTES_MAX: usize = 256 * 1024 * 1024;
 

@@ -123,12 +123,15 @@ impl SealedBatch {
 
     fn push(&mut self, id: EventId, prev: EventHash, stamp: &str, pieces: &Pieces<'_>) -> EventHash {
         let start = self.bodies.len();
-        self.bodies.extend_from_slice(b"{\"event_id\":");
+        self.bodies.extend_from_slice(pieces.before_id);
         push_decimal(&mut self.bodies, id.get());
         self.bodies.extend_from_slice(pieces.before_hash);
         self.bodies.extend_from_slice(&prev.to_hex());
         self.bodies.extend_from_slice(pieces.after_hash);
-        if let Some(rest) = pieces.after_timestamp {
+        for rest in [pieces.after_received_at, pieces.after_timestamp]
+            .into_iter()
+            .flatten()
+        {
             self.bodies.extend_from_slice(stamp.as_bytes());
             self.bodies.extend_from_slice(rest);
         }

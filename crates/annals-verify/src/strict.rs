@@ -1,13 +1,12 @@
 //! The full check: the chain, and that every event has the form in which the log seals.
 //!
 //! Invariants: an event passes only if its body is byte for byte canonical (so names are unique at every level, and every
-//! reader sees the same event), its members have the types that an event has, and the log's receive times never go
-//! back. Members that this version does not know are left alone: the hash covers them like all others.
+//! reader sees the same event), its members are those of its version and have the types that an event has, the log's receive
+//! times never go back, and an event that states its own states the log's. Members that this version does not know are left alone: the hash covers them like all others.
 
-use annals_core::body;
-use annals_core::canon;
+mod form;
+
 use annals_core::hash::EventHash;
-use annals_core::limits::DEPTH_MAX;
 use annals_core::time::Micros;
 use annals_store::{EventRun, StoredEvent};
 
@@ -49,7 +48,13 @@ impl AuditState {
         let mut chain = self.chain;
         chain::check_stored(&mut chain, event)?;
         if level == Level::Full {
-            check_form(event.body).map_err(|what| Break::at(self.chain.next, what))?;
+            let stated = form::check(event.body).map_err(|what| Break::at(self.chain.next, what))?;
+            if stated.is_some_and(|stated| stated != event.received_at) {
+                return Err(Break::at(
+                    self.chain.next,
+                    "`received_at` is not the log's receive time",
+                ));
+            }
             if event.received_at < self.received_at {
                 return Err(Break::at(self.chain.next, "receive time goes back"));
             }
@@ -84,38 +89,7 @@ pub fn check_run(state: &mut AuditState, run: &EventRun) -> Result<(), Break> {
 pub fn check_body(state: &mut ChainState, body: &[u8], hash: &EventHash) -> Result<(), Break> {
     let mut chain = *state;
     chain::check_event(&mut chain, body, hash)?;
-    check_form(body).map_err(|what| Break::at(state.next, what))?;
+    form::check(body).map_err(|what| Break::at(state.next, what))?;
     *state = chain;
     Ok(())
-}
-
-/// The members that every event has, in the order of canonical text, with the first byte of a value of the right type.
-/// (`event_id` and `prev_hash` are compared with what they must be, which says more than their type.)
-const REQUIRED: [(&[u8], Option<u8>); 6] = [
-    (b"event_id", None),
-    (b"kind", Some(b'"')),
-    (b"payload", Some(b'{')),
-    (b"prev_hash", None),
-    (b"source", Some(b'"')),
-    (b"timestamp", Some(b'"')),
-];
-
-fn check_form(body: &[u8]) -> Result<(), String> {
-    canon::check_canonical(body, DEPTH_MAX)
-        .map_err(|error| format!("body is not canonical JSON ({error})"))?;
-    let mut required = REQUIRED.iter().peekable();
-    for (name, value) in body::members(body) {
-        if name == b"hash" {
-            return Err(String::from("body contains its own hash"));
-        }
-        if let Some((_, opening)) = required.next_if(|(wanted, _)| *wanted == name)
-            && opening.is_some_and(|byte| value.first() != Some(&byte))
-        {
-            return Err(format!("`{}` has the wrong type", name.escape_ascii()));
-        }
-    }
-    match required.next() {
-        None => Ok(()),
-        Some((missing, _)) => Err(format!("`{}` is missing", missing.escape_ascii())),
-    }
 }

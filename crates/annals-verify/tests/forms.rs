@@ -74,10 +74,7 @@ fn a_link_inside_the_payload_is_not_the_link() {
 #[test]
 fn extended_events_have_members_before_and_behind() {
     let zeros = EventHash::GENESIS;
-    let body = format!(
-        "{{\"actor\":{{\"event_id\":9,\"id\":\"a\"}},\"event_id\":1,\"kind\":\"other\",\"payload\":{{}},\
-         \"prev_hash\":\"{zeros}\",\"private\":{{\"x\":\"c\"}},\"source\":\"s\",\"timestamp\":\"t\",\"v\":2}}"
-    );
+    let body = extended();
     assert_eq!(fast(&single(body.clone())), Ok(()));
     assert_eq!(full(&single(body.clone())), Ok(()));
     let other = body.replace("\"event_id\":1", "\"event_id\":3");
@@ -86,9 +83,107 @@ fn extended_events_have_members_before_and_behind() {
     assert_eq!(fast(&single(other)), Err("prev_hash mismatch at event #1".into()));
 }
 
+/// A first event of version 2, received at time 0.
+fn extended() -> String {
+    let zeros = EventHash::GENESIS;
+    format!(
+        "{{\"actor\":{{\"event_id\":9,\"id\":\"a\"}},\"changes\":[{{\"path\":\"p\"}}],\"event_id\":1,\
+         \"id\":\"0198c0de-0000-7000-8000-00000000000a\",\"kind\":\"other\",\
+         \"nonce\":\"000102030405060708090a0b0c0d0e0f\",\"payload\":{{}},\"prev_hash\":\"{zeros}\",\
+         \"private\":{{\"x\":\"c\"}},\"received_at\":\"1970-01-01T00:00:00.000000+00:00\",\
+         \"schema_version\":1,\"source\":\"s\",\"timestamp\":\"t\",\"v\":2}}"
+    )
+}
+
+/// Each of these is canonical and its hash fits its bytes, so only the form gives it away.
+///
+/// Red when: `check_presence` or `check_value` is left out of `form::check`; for each line, when its row of `KNOWN` is.
+#[test]
+fn an_event_of_version_2_has_what_its_version_asks_for() {
+    assert_eq!(full(&single(extended())), Ok(()));
+    for (from, to, says) in [
+        (",\"v\":2", "", "`v` is missing"),
+        (",\"v\":2", ",\"v\":1", "`v` is not 2"),
+        (",\"v\":2", ",\"v\":\"2\"", "`v` is not 2"),
+        (
+            "\"id\":\"0198c0de-0000-7000-8000-00000000000a\",",
+            "",
+            "`id` is missing",
+        ),
+        ("00000000000a", "00000000000A", "`id` has the wrong form"),
+        ("8000-0", "8000-", "`id` has the wrong form"),
+        (
+            "\"nonce\":\"000102030405060708090a0b0c0d0e0f\",",
+            "",
+            "`nonce` is missing",
+        ),
+        ("0c0d0e0f", "0c0d0e0", "`nonce` has the wrong form"),
+        (
+            "\"received_at\":\"1970-01-01T00:00:00.000000+00:00\",",
+            "",
+            "`received_at` is missing",
+        ),
+        (
+            "00:00:00.000000",
+            "00:00:00.0000000",
+            "`received_at` has the wrong form",
+        ),
+        (
+            "00:00:00.000000",
+            "00:00:00.000001",
+            "`received_at` is not the log's receive time",
+        ),
+        (
+            "{\"event_id\":9,\"id\":\"a\"}",
+            "\"a\"",
+            "`actor` has the wrong type",
+        ),
+        ("\"id\":\"a\"", "\"id\":7", "`actor` has the wrong type"),
+        ("[{\"path\":\"p\"}]", "{}", "`changes` has the wrong type"),
+        ("{\"path\":\"p\"}", "{}", "`changes` has the wrong type"),
+        (
+            "\"schema_version\":1",
+            "\"schema_version\":1.0",
+            "`schema_version` has the wrong type",
+        ),
+        (
+            "\"timestamp\":\"t\"",
+            "\"timestamp\":7",
+            "`timestamp` has the wrong type",
+        ),
+        (",\"timestamp\":\"t\"", "", "`timestamp` is missing"),
+        (
+            "\"source\":\"s\",",
+            "\"source\":\"s\",\"tenant\":[],",
+            "`tenant` has the wrong type",
+        ),
+    ] {
+        let body = extended().replacen(from, to, 1);
+        assert_ne!(body, extended(), "{from}");
+        let found = full(&single(body.clone())).unwrap_err();
+        assert_eq!(found, format!("{says} at event #1"), "{body}");
+        assert_eq!(fast(&single(body)), Ok(()));
+    }
+}
+
+/// A version is asked for only by members that are known, and what is not known may be anything.
+///
+/// Red when: `check_presence` takes an unknown member for one of version 2.
+#[test]
+fn members_that_are_not_known_are_left_alone() {
+    let zeros = EventHash::GENESIS;
+    let seed = format!(
+        "{{\"aa\":[1],\"event_id\":1,\"kind\":\"other\",\"payload\":{{}},\"prev_hash\":\"{zeros}\",\"source\":\"s\",\
+         \"timestamp\":\"t\",\"w\":null,\"\\u00e9\":true}}"
+    );
+    assert_eq!(full(&single(seed.clone())), Ok(()));
+    let tenanted = seed.replace("\"timestamp\"", "\"tenant\":\"t\",\"timestamp\"");
+    assert_eq!(full(&single(tenanted)), Err("`id` is missing at event #1".into()));
+}
+
 /// The hash of each of these fits its bytes, so only the form gives it away.
 ///
-/// Red when: `check_form` does not call `check_canonical`; when it does not look at the types; when it lets `hash` pass.
+/// Red when: `form::check` does not call `check_canonical`; when it does not look at the types; when it lets `hash` pass.
 #[test]
 fn the_full_check_refuses_what_the_chain_alone_can_not_see() {
     let zeros = EventHash::GENESIS;

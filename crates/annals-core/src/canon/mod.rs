@@ -75,6 +75,20 @@ pub enum ValueKind {
 }
 
 impl ValueKind {
+    /// The kind of `value`, which is canonical JSON. (Other bytes get some answer.)
+    #[must_use]
+    pub fn of_canonical(value: &[u8]) -> Self {
+        match value.first() {
+            Some(b'{') => Self::Object,
+            Some(b'[') => Self::Array,
+            Some(b'"') => Self::String,
+            Some(b't' | b'f') => Self::Bool,
+            Some(b'n') => Self::Null,
+            _ if value.iter().any(|byte| matches!(byte, b'.' | b'e')) => Self::Float,
+            _ => Self::Integer,
+        }
+    }
+
     /// The type with its article, for messages: "an object", "null".
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Canonical JSON from outside: vectors of other implementations, refusals, and properties against a naive oracle.
 
-mod oracle;
+pub(crate) mod oracle;
 mod properties;
 mod refusals;
 mod requests;

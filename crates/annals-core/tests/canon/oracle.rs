@@ -15,7 +15,7 @@ pub(super) enum Json {
     Object(BTreeMap<Vec<char>, Json>),
 }
 
-pub(super) fn canonical(input: &[u8]) -> Option<String> {
+pub(crate) fn canonical(input: &[u8]) -> Option<String> {
     let text: Vec<char> = std::str::from_utf8(input).ok()?.chars().collect();
     let (value, rest) = read(white(&text), 128)?;
     white(rest).is_empty().then(|| print(&value))
