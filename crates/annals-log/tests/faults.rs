@@ -207,7 +207,15 @@ fn a_recovery_that_lost_what_was_sealed_ends_the_log() {
         let found = rig.reader().head();
         assert_ne!(found, sealed);
         assert!(state != LogState::Running);
-        check_damaged(rig, &Fatal::LostHead { sealed, found }, 2);
+        check_damaged(
+            rig,
+            &Fatal::LostHead {
+                log: LOG,
+                sealed,
+                found,
+            },
+            2,
+        );
     }
 }
 
@@ -223,6 +231,7 @@ fn a_conflict_fences_the_log() {
     let seen = seen_at_answer(&rig.log, hit, hold);
     assert!(matches!(seen.state, LogState::Damaged(_)));
     let fenced = Fatal::Fenced {
+        log: LOG,
         expected: head,
         found: head,
     };

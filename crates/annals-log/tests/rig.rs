@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use annals_core::canonical::CanonicalBatch;
-use annals_core::chain::Head;
-use annals_log::{AppendError, Fatal, Log, LogOptions, LogState, Pending, Receipt, Sequencer, start};
-use annals_store::ReadLog;
+use annals_core::chain::{Head, LogId};
+use annals_log::{AppendError, Fatal, Log, LogOptions, LogState, Logs, Pending, Receipt, Sequencer, start};
+use annals_store::{Journal, LogName, ReadLog};
 use annals_testkit::chain::{Audited, audit};
 use annals_testkit::clock::SimClock;
 use annals_testkit::memory::{Hold, LOG, MemoryEngine, Step};
@@ -44,7 +44,10 @@ impl Rig {
     }
 
     pub(crate) fn with(options: LogOptions) -> Self {
-        let engine = MemoryEngine::default();
+        Self::over(MemoryEngine::default(), options)
+    }
+
+    pub(crate) fn over(engine: MemoryEngine, options: LogOptions) -> Self {
         let clock = SimClock::default();
         let shown = clock.clone();
         let (log, sequencer) =
@@ -108,6 +111,77 @@ impl Rig {
     }
 }
 
+/// Some logs of one journal; the first is [`LOG`].
+pub(crate) struct ManyRig {
+    pub(crate) engine: MemoryEngine,
+    pub(crate) all: Logs,
+    pub(crate) logs: Vec<Log>,
+    pub(crate) sequencer: Sequencer,
+}
+
+impl ManyRig {
+    pub(crate) fn new(logs: usize, options: LogOptions) -> Self {
+        let engine = MemoryEngine::default();
+        let mut ids = vec![LOG];
+        let mut journal = engine.journal();
+        ids.extend((1..logs).map(|at| make(&mut *journal, &format!("log-{at}"))));
+        drop(journal);
+        Self::over(engine, &ids, options)
+    }
+
+    pub(crate) fn over(engine: MemoryEngine, ids: &[LogId], options: LogOptions) -> Self {
+        let clock = SimClock::default();
+        let (all, sequencer) =
+            Logs::start(engine.journal(), Box::new(move || clock.now()), options).expect("the logs start");
+        let logs = ids.iter().map(|id| all.log(*id).expect("the log is there"));
+        Self {
+            logs: logs.collect(),
+            engine,
+            all,
+            sequencer,
+        }
+    }
+
+    /// As [`Rig::occupy`], in the first log.
+    pub(crate) fn occupy(&self, batch: CanonicalBatch) -> (Pending, Hold) {
+        let hold = self.engine.hold(Step::Commit);
+        let before = self.engine.entered(Step::Commit);
+        let pending = self.logs[0].append(batch).expect("accepted");
+        self.engine.wait_entered(Step::Commit, before + 1);
+        (pending, hold)
+    }
+
+    pub(crate) fn wait_state(&self, done: impl Fn(&LogState) -> bool) -> LogState {
+        let mut states = self.all.subscribe_state();
+        block_on(async {
+            let state = states.wait_for(|state| done(state)).await;
+            state.expect("the logs live").clone()
+        })
+    }
+
+    pub(crate) fn wait_running(&self) {
+        self.wait_state(|state| *state == LogState::Running);
+    }
+
+    /// Stops, waits for the end, audits every log.
+    pub(crate) fn stop(self) {
+        self.all.stop();
+        join(self.sequencer).expect("not damaged");
+        for log in &self.logs {
+            let audited = audit(&*self.engine.reader_of(log.id())).expect("the chain is whole");
+            assert_eq!(audited.head, log.head(), "the published head is the stored one");
+        }
+    }
+}
+
+fn make(journal: &mut dyn Journal, name: &str) -> LogId {
+    let name = LogName::new(name).expect("a name");
+    journal
+        .create_log(&name, SimClock::default().now())
+        .expect("the log is made")
+        .id
+}
+
 pub(crate) fn answer(pending: Pending) -> Result<Receipt, AppendError> {
     block_on(pending)
 }
@@ -120,7 +194,7 @@ pub(crate) fn join(sequencer: Sequencer) -> Result<(), Arc<Fatal>> {
     outcome
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -22,6 +22,10 @@ impl SimDisk {
 }
 
 impl Disk for SimDisk {
+    fn share(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
     fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.handle(name)
     }
