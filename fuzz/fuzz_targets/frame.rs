@@ -46,7 +46,7 @@ fn directory() -> &'static (SimDisk, usize) {
             );
             opened
                 .journal
-                .commit(&[LogBatch { log, batch: &sealed }])
+                .commit(&[LogBatch::new(log, &sealed)])
                 .expect("commits");
         }
         opened.journal.settle().expect("settles");

@@ -264,8 +264,6 @@ impl Writer {
     /// The group is durable: moves on, and shows it to readers.
     fn publish(&mut self, shared: &Shared, headers: &[(FrameHeader, usize)], buffer: &[u8]) {
         for (header, at) in headers {
-            self.last_frame = header.number;
-            self.last_header_digest = HeadRecord::digest(&buffer[*at..*at + HEADER_LEN]);
             if let Some(log) = shared.logs.get(header.log) {
                 log.publish(
                     header,
@@ -274,6 +272,10 @@ impl Writer {
                     self.offset + *at as u64,
                 );
             }
+        }
+        if let Some((last, at)) = headers.last() {
+            self.last_frame = last.number;
+            self.last_header_digest = HeadRecord::digest(&buffer[*at..*at + HEADER_LEN]);
         }
         self.offset += buffer.len() as u64;
     }

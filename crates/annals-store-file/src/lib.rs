@@ -40,7 +40,7 @@ mod window;
 pub use cache::CacheBounds;
 pub use damage::{Place, StoreDamage};
 pub use error::OpenError;
-pub use index::{IndexError, IndexMaintenance};
+pub use index::{IndexAudit, IndexDamage, IndexError, IndexMaintenance, audit_index, audit_index_of};
 pub use inspect::{DamagedDirectory, Examined, Inspection, examine, examine_on, inspect, inspect_on};
 pub use journal::FileJournal;
 pub use layout::Manifest;

@@ -101,8 +101,9 @@ impl Maintenance {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
+            // One after the other: if a crash undid the removal of an earlier one alone, there would be a gap behind it.
+            self.shared.disk.sync_dir(JOURNAL_DIR)?;
         }
-        self.shared.disk.sync_dir(JOURNAL_DIR)?;
         Ok(())
     }
 

@@ -121,7 +121,7 @@ fn open_locked(
     let indexes = Indexes::new(Arc::clone(&disk), geometry);
     let (log, logs) = shown(std::mem::take(&mut loaded.logs), Some(&indexes))?;
     let logs = Arc::new(logs);
-    let index = IndexMaintenance::new(Arc::clone(&disk), Arc::clone(&logs), Arc::clone(&indexes.cache));
+    let index = IndexMaintenance::new(disk, Arc::clone(&logs), Arc::clone(&indexes.cache));
     let shared = Arc::new(Shared::new(
         segments,
         options,

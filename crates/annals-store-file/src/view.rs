@@ -222,14 +222,13 @@ impl FileLog {
             .filter(|part| matches!(part, Part::Packed(_)))
             .map(Part::last)
             .max();
-        for part in chain.parts {
-            match part {
-                Part::Packed(segment) if last.is_some_and(|last| segment.footer().first <= last) => {
-                    if !view.holds(&segment) {
-                        view.put(segment);
-                    }
-                }
-                _ => {}
+        let found = chain.parts.into_iter().filter_map(|part| match part {
+            Part::Packed(segment) => Some(segment),
+            Part::Frames(_) => None,
+        });
+        for segment in found {
+            if last.is_some_and(|last| segment.footer().first <= last) && !view.holds(&segment) {
+                view.put(segment);
             }
         }
         if !view.holds(replaced) {

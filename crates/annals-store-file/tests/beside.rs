@@ -11,6 +11,7 @@ use annals_testkit::chain;
 use annals_testkit::simdisk::SimDisk;
 
 use crate::support::{commit_one, open_sim};
+use crate::version_1::segments;
 
 /// A disk on which a live writer commits, rotates, packs and settles each time someone looks at `head` or lists the journal.
 #[derive(Clone)]
@@ -88,6 +89,99 @@ fn the_order_of_reads_is_right_whatever_happens_in_between() {
         let inspection = inspect_on(&disturbed).expect("no damage");
         let seen = chain::audit(&*inspection.log).expect("an intact chain");
         assert!(seen.events >= 90);
+    }
+}
+
+/// A disk on which a live writer joins segments each time one of them is opened, as often as `joins` says.
+#[derive(Clone)]
+struct Joining {
+    disk: SimDisk,
+    writer: Arc<Mutex<Opened>>,
+    joins: Arc<AtomicU32>,
+}
+
+impl Joining {
+    /// Commits and packs until some segment is gone that was there.
+    fn join(&self) {
+        let listed = segments(&self.disk);
+        let mut opened = self.writer.lock().expect("one thread");
+        while listed.iter().all(|name| self.disk.files().contains(name)) {
+            let head = opened.log.head();
+            commit_one(&mut opened, &head).expect("commits");
+            while opened.maintenance.step().expect("packs") {}
+        }
+    }
+}
+
+impl Disk for Joining {
+    fn share(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
+    fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let left = self.joins.load(Ordering::Relaxed);
+        if name.ends_with(".segment") && left > 0 {
+            self.joins.store(left - 1, Ordering::Relaxed);
+            self.join();
+        }
+        self.disk.open_read(name)
+    }
+
+    fn open_write(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        panic!("the offline reader writes {name}")
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        panic!("the offline reader creates {name}")
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        panic!("the offline reader creates {dir}")
+    }
+
+    fn rename(&self, from: &str, _to: &str) -> io::Result<()> {
+        panic!("the offline reader renames {from}")
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        panic!("the offline reader removes {name}")
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        panic!("the offline reader syncs {dir}")
+    }
+}
+
+/// Segments that are joined between their being listed and their being opened, while a directory is loaded and while it is
+/// read.
+///
+/// Red when: `SegmentFiles::chain` gives up at the first segment that is gone.
+#[test]
+fn segments_may_be_joined_between_listing_and_opening() {
+    for joins in [1, 2, 5, 9] {
+        let disk = SimDisk::new();
+        let mut opened = open_sim(&disk).unwrap();
+        for _ in 0..60 {
+            let head = opened.log.head();
+            commit_one(&mut opened, &head).unwrap();
+            while opened.maintenance.step().unwrap() {}
+        }
+        let joining = Joining {
+            disk,
+            writer: Arc::new(Mutex::new(opened)),
+            joins: Arc::new(AtomicU32::new(joins)),
+        };
+        let log = inspect_on(&joining).expect("no damage").log;
+        assert!(chain::audit(&*log).expect("an intact chain").events >= 60);
+        joining.joins.store(joins, Ordering::Relaxed);
+        let seen = chain::audit(&*inspect_on(&joining).unwrap().log).expect("an intact chain");
+        assert!(seen.events >= 60);
+        joining.joins.store(joins, Ordering::Relaxed);
+        assert!(chain::audit(&*log).expect("an intact chain").events >= 60);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::support::{commit_one, id, open_sim};
 use crate::tamper::{
     Found, crc32c, directory, files_with_frames, frames, look, mend_checksums, seal_header, with,
 };
-use crate::version_1::old_directory;
+use crate::version_1::{old_directory, segments};
 
 const FOOTER_LEN: usize = 256;
 
@@ -173,6 +173,61 @@ fn an_index_that_leads_astray_is_damage() {
         });
         assert_eq!(look_ends(&changed), Found::Broken(first), "{what}");
         assert!(matches!(open_sim(&changed), Err(OpenError::Damaged(_))), "{what}");
+    }
+}
+
+/// A packed segment whose footer or table says something else, with its checksums made right: damage, or a directory that has lost what
+/// later files need; never an answer.
+///
+/// Red when: `is_possible` does not compare the lengths; `with_next` does not compare where a block ends; `located` does not compare the
+/// first row with the footer; `Block::decode` does not compare the number of events, or the last hash.
+#[test]
+fn a_packed_segment_that_says_something_else_is_damage() {
+    let disk = directory();
+    let name = segments(&disk).pop().unwrap();
+    let content = disk.content(&name);
+    let footer = content.len() - FOOTER_LEN;
+    // Log, first and last event, hashes, receive time, last frame, table, rows, bytes of bodies.
+    for field in [8, 24, 32, 40, 72, 112, 120, 128] {
+        for flip in [1, 0x80] {
+            let changed = with_footer(&disk, &name, |footer| footer[field] ^= flip);
+            assert!(
+                matches!(look_ends(&changed), Found::Broken(_)),
+                "footer, byte {field}"
+            );
+        }
+    }
+    let table = usize::try_from(u64::from_le_bytes(
+        content[footer + 120..footer + 128].try_into().unwrap(),
+    ))
+    .unwrap();
+    // First event, hash before, offset, length, bytes of bodies, checksum.
+    for field in [0, 7, 16, 47, 48, 55, 56, 59, 60, 63, 64] {
+        for flip in [1, 0x80] {
+            let (changed, ()) = with(&disk, &name, |content| {
+                content[table + field] ^= flip;
+                let crc = crc32c(&content[table..table + 68]);
+                content[table + 68..table + 72].copy_from_slice(&crc.to_le_bytes());
+            });
+            assert!(
+                matches!(look_ends(&changed), Found::Broken(_)),
+                "row, byte {field}"
+            );
+        }
+    }
+    // Each byte of the block, with the checksum in its row made right.
+    for at in 64..table {
+        let (changed, ()) = with(&disk, &name, |content| {
+            content[at] ^= 0x20;
+            let crc = crc32c(&content[64..table]);
+            content[table + 64..table + 68].copy_from_slice(&crc.to_le_bytes());
+            let crc = crc32c(&content[table..table + 68]);
+            content[table + 68..table + 72].copy_from_slice(&crc.to_le_bytes());
+        });
+        assert!(
+            matches!(look_ends(&changed), Found::Broken(_) | Found::Intact),
+            "byte {at}"
+        );
     }
 }
 

@@ -54,6 +54,10 @@ fn around_a_join() -> (SimDisk, SimDisk, Answers) {
 #[test]
 fn a_join_is_cut_off_at_every_call() {
     let (before, _, answers) = around_a_join();
+    cut_off_packing(&before, &answers);
+}
+
+fn cut_off_packing(before: &SimDisk, answers: &Answers) {
     let calls = {
         let disk = before.fork();
         let opened = open_sim(&disk).unwrap();
@@ -80,10 +84,32 @@ fn a_join_is_cut_off_at_every_call() {
             for after in AFTERS {
                 let disk = disk.fork();
                 restart(&disk, after);
-                audit(&disk, &answers).unwrap_or_else(|what| panic!("{told}, then {after:?}: {what}"));
+                audit(&disk, answers).unwrap_or_else(|what| panic!("{told}, then {after:?}: {what}"));
             }
         }
     }
+}
+
+/// As above, with several journal files that are packed and given up at once.
+///
+/// Red when: `Maintenance::pack` syncs the removals of journal files only behind the last.
+#[test]
+fn packing_several_files_is_cut_off_at_every_call() {
+    let before = SimDisk::new();
+    let mut answers = Answers::default();
+    let mut opened = open_sim(&before).unwrap();
+    for round in 0..16 {
+        commit(&mut opened, &mut answers, round);
+    }
+    drop(opened);
+    assert!(segments(&before).is_empty());
+    let files = before
+        .files()
+        .into_iter()
+        .filter(|name| name.ends_with(".journal"))
+        .count();
+    assert!(files > 3, "{files} files");
+    cut_off_packing(&before, &answers);
 }
 
 /// A crash between a join and the removal of what was joined leaves segments twice: they are passed over, and removed when the directory is

@@ -66,6 +66,26 @@ impl IndexMaintenance {
         Ok(worked)
     }
 
+    /// Throws the index of `log` away and builds it again from the events. `progress` hears how many events, from the first on, are
+    /// covered so far; how many are in the end is returned. The last ones, too few for a run, never are.
+    ///
+    /// # Errors
+    /// [`IndexError`]; the runs that were built until then stay.
+    pub fn rebuild(&self, log: &FileLog, progress: &dyn Fn(u64)) -> Result<u64, IndexError> {
+        let Some(index) = log.index() else {
+            return Ok(0);
+        };
+        let thrown_away = std::mem::take(&mut *index.lock());
+        for run in thrown_away.iter() {
+            give_back(&*self.disk, run.name());
+        }
+        let covered = || index.missing(u64::MAX).unwrap_or(0) * index.geometry.len(0);
+        while self.build(log)? {
+            progress(covered());
+        }
+        Ok(covered())
+    }
+
     fn build(&self, log: &FileLog) -> Result<bool, IndexError> {
         let Some(index) = log.index() else {
             return Ok(false);
@@ -90,7 +110,7 @@ impl IndexMaintenance {
     }
 
     /// Builds the run of base `number` from its events.
-    fn base(&self, log: &FileLog, index: &LogIndex, number: u64) -> Result<RunFile, IndexError> {
+    pub(super) fn base(&self, log: &FileLog, index: &LogIndex, number: u64) -> Result<RunFile, IndexError> {
         let id = RunId { level: 0, number };
         let mut builder = BaseBuilder::new(index.geometry, index.log, number);
         let mut last_hash = None;
@@ -126,7 +146,7 @@ impl IndexMaintenance {
     }
 
     /// Merges `children` into `parent`; `None` when one of them turned out damaged, which is then built again.
-    fn merged(
+    pub(super) fn merged(
         &self,
         index: &LogIndex,
         parent: RunId,

@@ -281,7 +281,8 @@ fn digits_of(hash: &EventHash) -> String {
     hash.to_string()[..HASH_DIGITS].to_owned()
 }
 
-fn parse(name: &str) -> Option<(RunId, String)> {
+/// What a run file's name says: the run, and the first digits of its last event's hash.
+pub(super) fn parse(name: &str) -> Option<(RunId, String)> {
     let mut parts = name.strip_suffix(SUFFIX)?.split('-');
     let (level, number, digits) = (parts.next()?, parts.next()?, parts.next()?);
     let id = RunId {

@@ -9,6 +9,7 @@
 //! Files need no sync: every page has a checksum. Memory: what the caches may hold, and some 200 bytes for each run, of which a
 //! log has no more than a few dozen, whatever its size.
 
+mod audit;
 mod build;
 mod file;
 pub(crate) mod find;
@@ -19,6 +20,7 @@ use annals_core::chain::{EventId, LogId};
 use annals_index::{Geometry, RunId};
 use annals_store::ReadLog;
 
+pub use audit::{IndexAudit, IndexDamage, audit_index, audit_index_of};
 pub use build::{IndexError, IndexMaintenance};
 pub(crate) use file::{IndexCache, RunFile};
 

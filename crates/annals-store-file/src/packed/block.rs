@@ -16,8 +16,8 @@ use thiserror::Error;
 
 use super::marks::{Bodies, Known, StreamFault, Streams, push_number, push_signed, unzigzag};
 
-/// Bytes of bodies at which a block is full. Measured: blocks of half the size make files 6 % larger on average and halve the
-/// time to get at one event; see docs/performance.md.
+/// Bytes of bodies at which a block is full. Blocks of twice the size make files 5 to 8 % smaller and take twice as long (90 µs for
+/// 45) to get at one event.
 pub const BLOCK_BODIES_BYTES: usize = 32 * 1024;
 /// Most events in a block, however small they are.
 pub const BLOCK_EVENTS_MAX: u32 = 4096;
