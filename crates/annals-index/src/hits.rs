@@ -80,7 +80,7 @@ impl WindowHits {
         let (start, end) = (place(ids.start), place(ids.end));
         for bits in [&mut self.candidates, &mut self.sure] {
             bits.remove(0..start);
-            bits.remove(end.max(start)..span);
+            bits.remove(end..span);
         }
     }
 

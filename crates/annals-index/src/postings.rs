@@ -397,6 +397,7 @@ mod tests {
             round_trip(&ids);
         }
 
+        /// Red when: a list's count is not held against its span.
         #[test]
         fn any_bytes_are_read_or_refused(
             payload in prop::collection::vec(any::<u8>(), 0..140),

@@ -98,7 +98,7 @@ proptest! {
 
     /// Bytes that someone else made, with right checksums: no panic, no endless loop, no large allocation.
     ///
-    /// Red when: `child >= number` is not refused, a list's count is not held against its span, `take` indexes instead of asking.
+    /// Red when: `Bytes::take` splits without asking.
     #[test]
     fn no_bytes_make_a_reader_panic(
         which in 0_usize..3,
@@ -131,6 +131,8 @@ proptest! {
     }
 
     /// A damaged input makes merging end in an error or in a run, never in a panic.
+    ///
+    /// Red when: `leave_empty_pages` does not hold the next page against the last key.
     #[test]
     fn merging_damaged_runs_does_not_panic(
         level in 0_u8..2,

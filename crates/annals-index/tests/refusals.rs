@@ -79,7 +79,28 @@ fn another_run_than_the_one_asked_for_is_refused() {
     }
 }
 
-/// Red when: a page is dropped from what `Footer::read` adds up.
+/// What a footer says has to fit the pages that are there.
+///
+/// Red when: `Footer::read` does not hold the sum of its parts against the number of pages.
+#[test]
+fn a_footer_with_another_root_is_refused() {
+    const ROOT_AT: usize = 80;
+    let geometry = small();
+    let bytes = base(geometry, 0, &mixed(1, 64));
+    let id = RunId { level: 0, number: 0 };
+    let footer = bytes.len() - geometry.page_bytes();
+    for (change, is_right) in [(0, true), (1, false), (u32::MAX, false), (1 << 31, false)] {
+        let mut bytes = bytes.clone();
+        let page = &mut bytes[footer..];
+        let root = u32::from_le_bytes(page[ROOT_AT..ROOT_AT + 4].try_into().unwrap());
+        page[ROOT_AT..ROOT_AT + 4].copy_from_slice(&root.wrapping_add(change).to_le_bytes());
+        let checksum = crc32c::crc32c(&page[4..]);
+        page[..4].copy_from_slice(&checksum.to_le_bytes());
+        let opened = Run::open(MemoryRun::new(bytes, geometry), geometry, LOG, id);
+        assert_eq!(opened.is_ok(), is_right, "{change}");
+    }
+}
+
 #[test]
 fn a_run_with_a_page_too_few_or_too_many_is_refused() {
     let geometry = small();
