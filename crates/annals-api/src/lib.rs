@@ -7,8 +7,12 @@
 //! Deliberately absent: everything but serde; no client, no server, no validation.
 
 mod answers;
+mod found;
+mod logs;
 pub mod names;
 mod problem;
 
 pub use answers::{Checkpoint, CheckpointVerdict, Health, Receipt, Root, Stats, Verification};
+pub use found::{Bucket, Count, Histogram, LogCount};
+pub use logs::{LogInfo, LogList, NewLog};
 pub use problem::{FieldError, Outcome, Problem};

@@ -44,7 +44,8 @@ pub struct FieldError {
 pub enum Outcome {
     /// None of the events is in the log, and none will be: sending them again is safe.
     NotStored,
-    /// The events may be in the log. Look (`GET /events?after=…`) before sending them again.
+    /// The events may be in the log. Look (`GET /events?after=…`) before sending them again, unless the log recognises them
+    /// (by an `Idempotency-Key`, or a producer's sequence): then the same request can be sent again.
     Unknown,
 }
 

@@ -49,6 +49,7 @@ fn fill(root: &std::path::Path) -> Result<()> {
         root,
         Options {
             backlog_files_max: 1_000,
+            cache: annals_store_file::CacheBounds::DEFAULT,
             ..Options::default()
         },
     )?;
@@ -60,7 +61,7 @@ fn fill(root: &std::path::Path) -> Result<()> {
             Micros(1_778_814_855_123_456),
             [&batch].into_iter(),
         );
-        opened.journal.commit(&[LogBatch { log, batch: &sealed }])?;
+        opened.journal.commit(&[LogBatch::new(log, &sealed)])?;
     }
     // Half of it packed, half of it not: both are read.
     for _ in 0..6 {

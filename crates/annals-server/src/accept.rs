@@ -75,7 +75,9 @@ impl Front {
 
     /// The guard's word on a request, about events when it was to bring some.
     fn check(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
-        let is_append = request.method() == Method::POST && request.uri().path() == names::EVENTS;
+        let path = request.uri().path();
+        let is_of_a_log = path == names::EVENTS || path.starts_with(names::LOGS);
+        let is_append = request.method() == Method::POST && is_of_a_log && path.ends_with(names::EVENTS);
         self.guard
             .check(request)
             .map_err(Refusal::closing)

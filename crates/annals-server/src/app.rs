@@ -1,26 +1,28 @@
-//! What all routes share: the log, the reader, the bounds that are in use.
+//! What all routes share: the logs, and the bounds that are in use.
 
 use std::sync::Arc;
 use std::thread;
 
-use annals_log::Log;
-use annals_store::{ReadError, ReadLog};
+use annals_api::names::LOGS_MAX;
+use annals_store::ReadError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::logs::Logs;
 use crate::options::{Options, Parts};
-use crate::problem::{Kind, Refusal};
-use crate::verifier::Verifier;
+use crate::problem::{Kind, Refusal, excerpt};
+use crate::search::{LogSet, SearchLog};
+use crate::tail::{Source, Tails};
 
 /// Shared by all requests.
 pub(crate) struct App {
-    pub(crate) log: Log,
-    pub(crate) reader: Arc<dyn ReadLog>,
+    pub(crate) logs: Logs,
     pub(crate) options: Options,
-    pub(crate) verifier: Verifier,
     /// KiB of request bodies that may still come in.
     pub(crate) bodies_kib: Arc<Semaphore>,
     /// One permit a core: large bodies are parsed no more at once than there are cores.
     pub(crate) parsers: Semaphore,
+    /// Who follows which log.
+    pub(crate) tails: Tails,
     scans: Arc<Semaphore>,
     sse_readers: Arc<Semaphore>,
     shutdown: watch::Sender<bool>,
@@ -31,15 +33,45 @@ impl App {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let bodies_kib = (options.bodies_in_flight_bytes_max / 1024).clamp(1, Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            log: parts.log,
-            verifier: Verifier::new(Arc::clone(&parts.reader)),
-            reader: parts.reader,
+            logs: Logs::new(parts),
             bodies_kib: Arc::new(Semaphore::new(bodies_kib)),
             parsers: Semaphore::new(cores),
+            tails: Tails::new(options.tail_ring_bytes_max),
             scans: Arc::new(Semaphore::new(options.scans_max)),
             sse_readers: Arc::new(Semaphore::new(options.sse_readers_max)),
             shutdown: watch::Sender::new(false),
             options: options.clone(),
+        })
+    }
+
+    /// The logs of these names, as a parameter gives them.
+    ///
+    /// # Errors
+    /// 400 for a log that there is not, and for a set that no query may have; 503 for a log that is being made.
+    pub(crate) fn log_set(&self, names: &[&str]) -> Result<LogSet, Refusal> {
+        let refused = |message: String| Refusal::of_field(Kind::BadRequest, "log", message);
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            let unknown = || {
+                let name = excerpt(name);
+                refused(format!(
+                    "is \"{name}\", and there is no such log; GET /logs lists those that there are"
+                ))
+            };
+            found.push(self.logs.find(name)?.ok_or_else(unknown)?.searched());
+        }
+        LogSet::new(found).ok_or_else(|| refused(format!("must name 1 to {LOGS_MAX} logs, each once")))
+    }
+
+    /// A log of the set, for following.
+    ///
+    /// # Errors
+    /// As [`Logs::get`]; never for a log that was found before.
+    pub(crate) fn source(&self, log: &SearchLog) -> Result<Source, Refusal> {
+        Ok(Source {
+            name: Arc::clone(&log.name),
+            events: Arc::clone(&log.events),
+            heads: self.logs.get(&log.name)?.writer.subscribe(),
         })
     }
 

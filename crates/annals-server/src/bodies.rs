@@ -108,6 +108,16 @@ fn too_many_in_flight() -> Refusal {
     .closing()
 }
 
+/// Room for an answer of `bytes`, taken from that of the bodies in flight.
+///
+/// # Errors
+/// 503 when too much is in flight.
+pub(crate) fn room_for_answer(app: &App, bytes: usize) -> Result<Hold, Refusal> {
+    let mut hold = Hold::new(&app.bodies_kib)?;
+    hold.cover(&app.bodies_kib, bytes)?;
+    Ok(hold)
+}
+
 impl Hold {
     fn new(room: &Arc<Semaphore>) -> Result<Self, Refusal> {
         Arc::clone(room)

@@ -7,13 +7,15 @@ use annals_api::FieldError;
 use annals_api::names::{ERRORS_MAX, JSON, JSONL, NDJSON};
 use annals_core::canon::{self, CanonError, CanonErrorKind};
 use annals_core::canonical::{BatchFull, CanonicalBatch};
-use annals_core::draft::{self, Draft, DraftError, DraftParser, FieldProblem};
+use annals_core::draft::{self, Draft, DraftError, DraftParser, FieldProblem, RequestDigest};
 use annals_core::limits::EventLimits;
+use annals_log::{ItemKey, MalformedRetry, RetryKey};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use memchr::memchr;
 
 use crate::problem::{Kind, Refusal, excerpt};
+use crate::stamps::Stamps;
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub(crate) enum Shape {
 pub(crate) struct Ingested {
     pub(crate) batch: CanonicalBatch,
     pub(crate) shape: Shape,
+    /// Of all events, if it was wanted.
+    pub(crate) digest: [u8; 32],
+    /// Of the items that have one, in their order.
+    pub(crate) item_keys: Vec<ItemKey>,
 }
 
 impl Format {
@@ -90,8 +96,14 @@ impl Format {
 ///
 /// # Errors
 /// 422 with what is wrong, field by field, or 413 when an event or the batch is too large.
-pub(crate) fn ingest(format: Format, body: &[u8], limits: &EventLimits) -> Result<Ingested, Refusal> {
+pub(crate) fn ingest(
+    format: Format,
+    body: &[u8],
+    limits: &EventLimits,
+    wants_digest: bool,
+) -> Result<Ingested, Refusal> {
     let mut intake = Intake::new(limits);
+    intake.digest = wants_digest.then(RequestDigest::default);
     let shape = match format {
         Format::Lines => {
             intake.lines(body);
@@ -111,8 +123,7 @@ pub(crate) fn ingest(format: Format, body: &[u8], limits: &EventLimits) -> Resul
             Shape::One
         }
     };
-    let batch = intake.finish(shape)?;
-    Ok(Ingested { batch, shape })
+    intake.finish(shape)
 }
 
 /// Whether what should be one JSON object is one, and on a later line another.
@@ -150,6 +161,9 @@ fn is_white(byte: u8) -> bool {
 struct Intake<'a> {
     limits: &'a EventLimits,
     batch: CanonicalBatch,
+    stamps: Stamps,
+    digest: Option<RequestDigest>,
+    item_keys: Vec<ItemKey>,
     errors: Vec<FieldError>,
     /// Over a limit: nothing that follows matters.
     too_large: bool,
@@ -160,6 +174,9 @@ impl<'a> Intake<'a> {
         Self {
             limits,
             batch: CanonicalBatch::default(),
+            stamps: Stamps::default(),
+            digest: None,
+            item_keys: Vec::new(),
             errors: Vec::new(),
             too_large: false,
         }
@@ -214,12 +231,19 @@ impl<'a> Intake<'a> {
     fn take(&mut self, parsed: Result<Draft<'_>, DraftError>, place: impl Fn(&str) -> String) {
         match parsed {
             Ok(draft) if self.errors.is_empty() => {
-                if let Err(full) = self.batch.push(&draft, self.limits) {
+                if let Err(full) = self.batch.push(&draft, self.limits, || self.stamps.next()) {
                     self.too_large = true;
                     self.errors = vec![FieldError {
                         field: place(""),
                         message: full_message(full),
                     }];
+                    return;
+                }
+                if let Some(digest) = &mut self.digest {
+                    digest.add(&draft);
+                }
+                if let Err(malformed) = self.take_key(&draft) {
+                    self.refuse(place("idempotency_key"), malformed.to_string());
                 }
             }
             // After the first bad event the others are only looked at for errors of their own.
@@ -242,15 +266,30 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// The key of the event that was pushed last, if it has one.
+    fn take_key(&mut self, draft: &Draft<'_>) -> Result<(), MalformedRetry> {
+        let Some(key) = draft.idempotency_key() else {
+            return Ok(());
+        };
+        self.item_keys.push(ItemKey {
+            item: u32::try_from(self.batch.len() - 1).unwrap_or(u32::MAX),
+            key: RetryKey::new(&key)?,
+            digest: draft.digest(),
+        });
+        Ok(())
+    }
+
     fn refuse(&mut self, field: String, message: String) {
         if self.errors.len() < ERRORS_MAX {
             self.errors.push(FieldError { field, message });
         }
     }
 
-    fn finish(self, shape: Shape) -> Result<CanonicalBatch, Refusal> {
+    fn finish(self, shape: Shape) -> Result<Ingested, Refusal> {
         let Self {
             batch,
+            digest,
+            item_keys,
             errors,
             too_large,
             ..
@@ -268,7 +307,12 @@ impl<'a> Intake<'a> {
         if batch.is_empty() {
             return Err(Refusal::new(kind, "the batch has no event; send at least one"));
         }
-        Ok(batch)
+        Ok(Ingested {
+            batch,
+            shape,
+            digest: digest.map_or([0; 32], RequestDigest::finish),
+            item_keys,
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! The HTTP interface: the seed's routes over one log, live streams, and the bounds that keep one caller from harming
-//! another.
+//! The HTTP interface: the seed's routes over each of many logs, live streams, exact retries, and the bounds that keep one
+//! caller from harming another.
 //!
 //! A request's way: the accept loop (bounded connections) → the guard (which hosts and web origins may talk to us) → a
 //! route → for an append, the body (bounded) becomes canonical events, `annals_log` seals them, the receipt is the answer;
@@ -20,12 +20,16 @@ mod guard;
 mod heads;
 mod ingest;
 mod linger;
+mod logs;
 mod options;
-mod pages;
 mod problem;
 mod query;
+mod retry;
 mod routes;
+mod search;
+mod stamps;
 mod stream;
+mod tail;
 mod verifier;
 
 pub use accept::serve;

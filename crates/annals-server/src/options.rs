@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::limits::EventLimits;
-use annals_log::Log;
-use annals_store::ReadLog;
+use annals_log::Logs;
+use annals_store::LogDirectory;
 
 /// Bounds and times of the server. The defaults are meant to be kept.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// All request bodies in memory together, in bytes; over it: 503. Default 256 MiB.
     pub bodies_in_flight_bytes_max: usize,
-    /// Open connections; over it, a connection gets a 503 and is closed. Default 1024.
+    /// Open connections; over it, a connection gets a 503 and is closed. Each is an open file of the process. Default 8192.
     pub connections_max: usize,
     /// Header lines of a request; over it: 431. Default 64.
     pub headers_max: usize,
@@ -32,12 +32,19 @@ pub struct Options {
     pub body_read_timeout: Duration,
     /// A connection whose client takes no byte for this long is cut. Default 30 s.
     pub write_stall_timeout: Duration,
-    /// Silence after which `GET /stream` sends a comment. Default 15 s.
+    /// Longest silence of `GET /stream`: a comment breaks it, somewhere in its last quarter. Default 15 s.
     pub heartbeat: Duration,
-    /// Concurrent readers of `GET /stream`; over it: 503. Default 512.
+    /// Concurrent readers of `GET /stream`; over it: 503. A reader that stalls holds up to [`Self::head_bytes_max`] bytes of messages
+    /// and one chunk (64 KiB, or one larger event) until it is cut. Default 4096.
     pub sse_readers_max: usize,
+    /// The last events of all logs that are followed, in memory for readers of `GET /stream` that keep up, in bytes; the others
+    /// read from storage. Default 16 MiB.
+    pub tail_ring_bytes_max: usize,
     /// Concurrent filtered queries; over it: 503. Default 16.
     pub scans_max: usize,
+    /// Bytes of events that one request may read to find a text or a claimed time, which no index knows; over it, a page ends
+    /// early and leads on. Default 256 MiB.
+    pub scan_bytes_max: u64,
     /// On shutdown, how long requests that are under way may take to finish. Default 20 s.
     pub shutdown_grace: Duration,
 }
@@ -49,15 +56,17 @@ impl Default for Options {
             events: EventLimits::default(),
             body_bytes_max: 64 * 1024 * 1024,
             bodies_in_flight_bytes_max: 256 * 1024 * 1024,
-            connections_max: 1024,
+            connections_max: 8192,
             headers_max: 64,
             head_bytes_max: 64 * 1024,
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
             write_stall_timeout: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
-            sse_readers_max: 512,
+            sse_readers_max: 4096,
+            tail_ring_bytes_max: 16 * 1024 * 1024,
             scans_max: 16,
+            scan_bytes_max: 256 * 1024 * 1024,
             shutdown_grace: Duration::from_secs(20),
         }
     }
@@ -66,16 +75,16 @@ impl Default for Options {
 /// What the server is put together from.
 #[derive(Clone)]
 pub struct Parts {
-    /// The writing side of the log.
-    pub log: Log,
-    /// The reading side of the same log, as its storage engine gives it.
-    pub reader: Arc<dyn ReadLog>,
+    /// The writing side of all logs. The one named `default` answers at the root.
+    pub logs: Logs,
+    /// The reading side of the same logs, as their storage engine gives it.
+    pub directory: Arc<dyn LogDirectory>,
 }
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts")
-            .field("head", &self.log.head())
+            .field("state", &self.logs.state())
             .finish_non_exhaustive()
     }
 }

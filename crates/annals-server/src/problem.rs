@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use annals_api::names::{PROBLEM_INTEGRITY, PROBLEM_JSON};
 use annals_api::{FieldError, Outcome, Problem};
-use annals_log::{AppendError, Fatal};
+use annals_log::{AppendError, CreateError, Fatal};
 use annals_store::ReadError;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
@@ -39,6 +39,11 @@ pub(crate) enum Kind {
     NotReady,
     OutcomeUnknown,
     NoSpace,
+    LogExists,
+    TooManyLogs,
+    KeyReused,
+    SequenceStraddles,
+    TooManyProducers,
 }
 
 impl Kind {
@@ -54,7 +59,8 @@ impl Kind {
             Self::UriTooLong => S::URI_TOO_LONG,
             Self::HeadTooLarge => S::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType => S::UNSUPPORTED_MEDIA_TYPE,
-            Self::Invalid => S::UNPROCESSABLE_ENTITY,
+            Self::Invalid | Self::KeyReused => S::UNPROCESSABLE_ENTITY,
+            Self::LogExists | Self::SequenceStraddles => S::CONFLICT,
             Self::Storage | Self::Damaged | Self::Halted => S::INTERNAL_SERVER_ERROR,
             Self::WriteFailed
             | Self::Busy
@@ -62,7 +68,7 @@ impl Kind {
             | Self::Stopped
             | Self::NotReady
             | Self::OutcomeUnknown => S::SERVICE_UNAVAILABLE,
-            Self::NoSpace => S::INSUFFICIENT_STORAGE,
+            Self::NoSpace | Self::TooManyLogs | Self::TooManyProducers => S::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -92,6 +98,11 @@ impl Kind {
             Self::NotReady => ("urn:annals:problem:not-ready", "Not ready"),
             Self::OutcomeUnknown => ("urn:annals:problem:outcome-unknown", "Outcome unknown"),
             Self::NoSpace => ("urn:annals:problem:no-space", "Storage full"),
+            Self::LogExists => ("urn:annals:problem:log-exists", "Name taken"),
+            Self::TooManyLogs => ("urn:annals:problem:too-many-logs", "Too many logs"),
+            Self::KeyReused => ("urn:annals:problem:key-reused", "Key used for another request"),
+            Self::SequenceStraddles => ("urn:annals:problem:sequence-straddles", "Stored in part before"),
+            Self::TooManyProducers => ("urn:annals:problem:too-many-producers", "Too many producers"),
         }
     }
 
@@ -162,6 +173,12 @@ impl Refusal {
         self
     }
 
+    /// With other words, and another wait.
+    pub(crate) fn saying(mut self, detail: String, retry_after: Option<Duration>) -> Self {
+        self.0.detail = detail;
+        self.retry_after(retry_after)
+    }
+
     fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.0.retry_after = wait.or(self.0.retry_after);
         self
@@ -218,10 +235,7 @@ impl From<AppendError> for Refusal {
             AppendError::Storage { .. } => Kind::WriteFailed,
             AppendError::Unknown => Kind::OutcomeUnknown,
             AppendError::Stopped => Kind::Stopped,
-            AppendError::Damaged(fatal) => match fatal.as_ref() {
-                Fatal::Integrity(_) | Fatal::LostHead { .. } => Kind::Damaged,
-                Fatal::Fenced { .. } | Fatal::NoSuchLog(_) | Fatal::Panicked => Kind::Halted,
-            },
+            AppendError::Damaged(fatal) => kind_of(fatal),
         };
         let outcome = match error.outcome() {
             annals_log::Outcome::NotStored => Outcome::NotStored,
@@ -230,6 +244,32 @@ impl From<AppendError> for Refusal {
         Self::new(kind, error.to_string())
             .with_outcome(outcome)
             .retry_after(error.retry_after())
+    }
+}
+
+impl From<CreateError> for Refusal {
+    /// The one place that maps a log that was not made to a status.
+    fn from(error: CreateError) -> Self {
+        let (kind, wait) = match &error {
+            CreateError::Exists(_) => (Kind::LogExists, None),
+            CreateError::TooMany { .. } => (Kind::TooManyLogs, None),
+            CreateError::Busy { retry_after } => (Kind::Busy, Some(*retry_after)),
+            CreateError::Recovering { retry_after } => (Kind::Recovering, Some(*retry_after)),
+            CreateError::NoSpace => (Kind::NoSpace, None),
+            CreateError::Storage { retry_after } => (Kind::WriteFailed, Some(*retry_after)),
+            CreateError::Unknown => (Kind::OutcomeUnknown, None),
+            CreateError::Stopped => (Kind::Stopped, None),
+            CreateError::Damaged(fatal) => (kind_of(fatal), None),
+        };
+        Self::new(kind, error.to_string()).retry_after(wait)
+    }
+}
+
+/// Why nothing more is taken.
+fn kind_of(fatal: &Fatal) -> Kind {
+    match fatal {
+        Fatal::Integrity(_) | Fatal::LostHead { .. } => Kind::Damaged,
+        Fatal::Fenced { .. } | Fatal::NoSuchLog(_) | Fatal::Panicked => Kind::Halted,
     }
 }
 

@@ -12,31 +12,43 @@ use crate::problem::{Kind, Refusal, excerpt};
 /// The values of the `known` parameters, in their order.
 ///
 /// # Errors
-/// 400 for an unknown parameter, naming what there is, for one that is given twice (none of ours is a list), or for text
-/// that is not percent-encoded UTF-8.
+/// 400 for an unknown parameter, naming what there is, for one that is given twice, or for text that is not percent-encoded
+/// UTF-8.
 pub(crate) fn parameters<'a, const N: usize>(
     uri: &'a Uri,
     known: [&str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], Refusal> {
     let mut values = [const { None }; N];
-    for pair in uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-    {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decoded(name)?, decoded(value)?);
+    for pair in pairs(uri) {
+        let (name, value) = pair?;
         match known.iter().position(|known| *known == name) {
-            Some(at) if values[at].is_some() => {
-                let message = String::from("is given twice; give it once");
-                return Err(Refusal::of_field(Kind::BadRequest, &name, message));
-            }
+            Some(at) if values[at].is_some() => return Err(given_twice(&name)),
             Some(at) => values[at] = Some(value),
             None => return Err(unknown(&name, &known)),
         }
     }
     Ok(values)
+}
+
+/// Names and values as they were given, decoded.
+///
+/// # Errors
+/// 400 for text that is not percent-encoded UTF-8.
+pub(crate) fn pairs(uri: &Uri) -> impl Iterator<Item = Result<Pair<'_>, Refusal>> {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decoded(name)?, decoded(value)?))
+    })
+}
+
+/// One parameter: its name and its value.
+pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// The refusal of a second value where one counts.
+pub(crate) fn given_twice(name: &str) -> Refusal {
+    let message = String::from("is given twice; give it once");
+    Refusal::of_field(Kind::BadRequest, name, message)
 }
 
 /// For routes without parameters.
@@ -69,7 +81,8 @@ pub(crate) fn flag(name: &str, text: &str) -> Result<bool, Refusal> {
     }
 }
 
-fn unknown(name: &str, known: &[&str]) -> Refusal {
+/// The refusal of a parameter that a route does not have, with what it has.
+pub(crate) fn unknown(name: &str, known: &[&str]) -> Refusal {
     let message = if known.is_empty() {
         String::from("is not known here; this route takes no parameters")
     } else {

@@ -1,58 +1,68 @@
-//! Live events (`GET /stream`): each reader is a cursor into the storage, woken when the head moves.
+//! Live events (`GET /stream`) as the bytes of one reader's answer.
 //!
-//! Invariants: nothing is queued for a reader, so it can neither lose an event nor cost memory when it is slow: what it has
-//! not taken yet is simply not read. Events come in order, each once, from the cursor on; the cursor starts at the head of
-//! the moment of subscription, or behind the event that the reader says it has seen last.
+//! Invariants: events of a log come in order, each once, from the reader's place on; an id is sent only with the event that
+//! brought the reader there, so whoever comes back with it misses nothing. What a reader has not taken is not read for it.
 //!
-//! A reader that takes nothing is cut off by the connection's stall time; silence is broken by a comment, so that both
-//! sides notice a dead peer.
+//! A reader that takes nothing is cut off by the connection's stall time, and until then holds what has been handed to its
+//! connection: a head's worth of bytes and one chunk. Silence is broken by a comment, so that both sides notice a dead peer.
 
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use annals_core::body::{self, SERVED_EXTRA_BYTES};
-use annals_core::chain::{EventId, Head};
-use annals_store::{ReadError, ReadLog, StoredEvent};
+use annals_core::chain::EventId;
 use bytes::Bytes;
 use futures_util::Stream;
+use futures_util::future::select_all;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::app::{App, ReadFailed, blocking};
-use crate::filter::Filter;
+use crate::app::ReadFailed;
+use crate::tail::chunk::Style;
+use crate::tail::cursor::{Cursor, Step};
+use crate::tail::{places, spread};
 
-/// Bytes of bodies that are read for one reader at once (but for a larger single event).
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Steps without a message after which other tasks get their turn.
+const IDLE_STEPS_MAX: u32 = 8;
 
 /// One reader of the live stream.
 pub(crate) struct Tail {
-    app: Arc<App>,
-    next: EventId,
-    filter: Arc<Filter>,
-    heads: watch::Receiver<Head>,
-    log_has_ended: bool,
+    /// One for each log, by name.
+    cursors: Vec<Cursor>,
+    /// The one that goes on next, for none is to wait for the others' backlog.
+    turn: usize,
+    /// Tells which logs they are; empty when there is one.
+    digest: String,
+    silence: Silence,
     shutdown: watch::Receiver<bool>,
-    heartbeat_at: Instant,
     greeting: Option<Bytes>,
     _admitted: OwnedSemaphorePermit,
 }
 
 impl Tail {
-    /// A reader that gets the events from `next` on.
-    pub(crate) fn new(app: Arc<App>, next: EventId, filter: Filter, admitted: OwnedSemaphorePermit) -> Self {
+    /// A reader of these logs, by name, at least one, who hears something at least every `heartbeat`.
+    pub(crate) fn new(
+        cursors: Vec<Cursor>,
+        heartbeat: Duration,
+        shutdown: watch::Receiver<bool>,
+        admitted: OwnedSemaphorePermit,
+    ) -> Self {
+        let digest = if cursors.len() > 1 {
+            places::digest(cursors.iter().map(|cursor| &**cursor.log()))
+        } else {
+            String::new()
+        };
         Self {
-            next,
-            filter: Arc::new(filter),
-            heads: app.log.subscribe(),
-            log_has_ended: false,
-            shutdown: app.shutdown(),
-            heartbeat_at: Instant::now() + app.options.heartbeat,
+            turn: 0,
+            digest,
+            silence: Silence::new(spread(heartbeat)),
+            shutdown,
             // Sent at once, so that the client sees that it is subscribed.
-            greeting: Some(Bytes::from(format!(": events from {next} on\n\n"))),
+            greeting: Some(greeting(&cursors)),
             _admitted: admitted,
-            app,
+            cursors,
         }
     }
 
@@ -60,85 +70,132 @@ impl Tail {
     pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, io::Error>> + Send {
         stream::unfold(Some(self), |tail| async {
             let mut tail = tail?;
-            match tail.next_chunk().await {
+            match tail.next_piece().await {
                 Ok(Some(bytes)) => Some((Ok(bytes), Some(tail))),
                 Ok(None) => None,
                 Err(error) => {
-                    tracing::error!(%error, next = %tail.next, "a live stream is cut off");
+                    let cursor = &tail.cursors[tail.turn];
+                    tracing::error!(%error, log = %cursor.log(), next = %cursor.next(), "a live stream is cut off");
                     Some((Err(io::Error::other(error)), None))
                 }
             }
         })
     }
 
-    async fn next_chunk(&mut self) -> Result<Option<Bytes>, ReadFailed> {
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, ReadFailed> {
         if let Some(greeting) = self.greeting.take() {
             return Ok(Some(greeting));
         }
+        let (mut at_head, mut idle_steps) = (0, 0);
         while !*self.shutdown.borrow() {
-            // Seen before the head is looked at: a head that moves after the look wakes the wait below.
-            self.heads.mark_unchanged();
-            if self.app.reader.head().size.contains(self.next) {
-                if let Some(chunk) = self.read().await? {
-                    return Ok(Some(chunk));
+            let style = self.style();
+            match self.cursors[self.turn].step(style).await? {
+                Step::Messages(messages) => {
+                    self.turn = (self.turn + 1) % self.cursors.len();
+                    self.silence.broken();
+                    return Ok(Some(messages));
                 }
-            } else {
-                self.wait().await;
+                Step::Passed => {
+                    at_head = 0;
+                    idle_steps += 1;
+                }
+                Step::AtHead => at_head += 1,
             }
-            if Instant::now() >= self.heartbeat_at {
-                self.heartbeat_at = Instant::now() + self.app.options.heartbeat;
+            self.turn = (self.turn + 1) % self.cursors.len();
+            if self.silence.is_too_long() {
+                self.silence.broken();
                 return Ok(Some(Bytes::from_static(b": heartbeat\n\n")));
+            }
+            if at_head >= self.cursors.len() {
+                self.wait().await;
+                at_head = 0;
+            } else if idle_steps == IDLE_STEPS_MAX {
+                tokio::task::yield_now().await;
+                idle_steps = 0;
             }
         }
         Ok(None)
     }
 
-    /// The next events as text, `None` when none of those that were read matches.
-    async fn read(&mut self) -> Result<Option<Bytes>, ReadFailed> {
-        let (reader, from, filter) = (Arc::clone(&self.app.reader), self.next, Arc::clone(&self.filter));
-        let (chunk, next) = blocking(move || read_chunk(&*reader, from, &filter)).await??;
-        self.next = next;
-        if chunk.is_empty() {
-            return Ok(None);
+    /// How messages of the log whose turn it is look.
+    fn style(&self) -> Style {
+        if self.cursors.len() == 1 {
+            return Style::Plain;
         }
-        self.heartbeat_at = Instant::now() + self.app.options.heartbeat;
-        Ok(Some(Bytes::from(chunk)))
+        let next: Vec<EventId> = self.cursors.iter().map(Cursor::next).collect();
+        let log = Arc::clone(self.cursors[self.turn].log());
+        places::labelled(log, self.turn, &next, &self.digest)
     }
 
-    /// Until the head moves, a heartbeat is due or the server stops.
+    /// Until something comes in, the silence has lasted too long or the server stops.
     async fn wait(&mut self) {
-        let heartbeat = pin!(sleep_until(self.heartbeat_at));
+        let Self {
+            cursors,
+            silence,
+            shutdown,
+            ..
+        } = self;
+        let changed = async {
+            match cursors.as_mut_slice() {
+                [cursor] => cursor.changed().await,
+                cursors => {
+                    drop(select_all(cursors.iter_mut().map(|cursor| Box::pin(cursor.changed()))).await)
+                }
+            }
+        };
         tokio::select! {
-            changed = self.heads.changed(), if !self.log_has_ended => self.log_has_ended = changed.is_err(),
-            _ = self.shutdown.wait_for(|stopping| *stopping) => {}
-            () = heartbeat => {}
+            () = changed => {}
+            _ = shutdown.wait_for(|stopping| *stopping) => {}
+            () = silence.over() => {}
         }
     }
 }
 
-fn read_chunk(reader: &dyn ReadLog, from: EventId, filter: &Filter) -> Result<(Vec<u8>, EventId), ReadError> {
-    let run = reader.read(from, CHUNK_BYTES)?;
-    let mut chunk = Vec::new();
-    for event in run.iter().filter(|event| filter.matches(event.body)) {
-        write_message(&event, &mut chunk);
-    }
-    Ok((chunk, run.next_id()))
+fn greeting(cursors: &[Cursor]) -> Bytes {
+    let places: Vec<String> = match cursors {
+        [cursor] => vec![cursor.next().to_string()],
+        _ => cursors
+            .iter()
+            .map(|cursor| format!("{}:{}", cursor.log(), cursor.next()))
+            .collect(),
+    };
+    Bytes::from(format!(": events from {} on\n\n", places.join(", ")))
 }
 
-/// One message (WHATWG HTML, section 9.2.5). Canonical text has no line break and a registered kind no control character,
-/// so nothing in an event can end its line.
-fn write_message(event: &StoredEvent<'_>, out: &mut Vec<u8>) {
-    let kind = body::member(event.body, "kind").unwrap_or(b"\"\"");
-    out.reserve(event.body.len() + SERVED_EXTRA_BYTES + kind.len() + 48);
-    out.extend_from_slice(b"event: ");
-    out.extend_from_slice(
-        kind.strip_prefix(b"\"")
-            .and_then(|kind| kind.strip_suffix(b"\""))
-            .unwrap_or(kind),
-    );
-    out.extend_from_slice(b"\nid: ");
-    out.extend_from_slice(event.id.to_string().as_bytes());
-    out.extend_from_slice(b"\ndata: ");
-    body::write_served(event.body, &event.hash, out);
-    out.extend_from_slice(b"\n\n");
+/// How long a reader has heard nothing. The timer is only set anew when it has gone off, for messages are many.
+struct Silence {
+    patience: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(patience: Duration) -> Self {
+        let since = Instant::now();
+        Self {
+            patience,
+            since,
+            timer: Box::pin(sleep_until(since + patience)),
+        }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.since.elapsed() >= self.patience
+    }
+
+    /// When it has lasted too long. Cancel safe.
+    async fn over(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            let due = self.since + self.patience;
+            if due <= Instant::now() {
+                return;
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
 }

@@ -13,9 +13,9 @@ use annals_api::Verification;
 use annals_core::chain::{EventId, TreeSize};
 use annals_store::{Damage, EventRun, ReadError, ReadLog};
 use annals_verify::chain::{self, Break, ChainState};
-use tokio::sync::Mutex as RunLock;
+use tokio::sync::{Mutex as RunLock, Semaphore};
 
-use crate::app::{ReadFailed, blocking};
+use crate::app::{Interrupted, ReadFailed, blocking};
 
 const READ_BYTES: usize = 1024 * 1024;
 /// Bytes that one step of a run reads, about.
@@ -24,6 +24,8 @@ const STEP_BYTES: usize = 16 * 1024 * 1024;
 /// Checks one log's chain.
 pub(crate) struct Verifier {
     reader: Arc<dyn ReadLog>,
+    /// Shared with the other logs' verifiers: one for each step that reads at the moment.
+    turns: Arc<Semaphore>,
     watermark: RunLock<ChainState>,
     /// The last full run that went through to its end: its number.
     full: RunLock<u64>,
@@ -32,9 +34,11 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    pub(crate) fn new(reader: Arc<dyn ReadLog>) -> Self {
+    /// No more steps at once than there are `turns`.
+    pub(crate) fn new(reader: Arc<dyn ReadLog>, turns: Arc<Semaphore>) -> Self {
         Self {
             reader,
+            turns,
             watermark: RunLock::new(ChainState::start()),
             full: RunLock::new(0),
             full_runs_started: AtomicU64::new(0),
@@ -75,8 +79,11 @@ impl Verifier {
     /// Moves `state` to `target`, or to the first break, in steps that a caller who goes away can interrupt.
     async fn advance(&self, state: &mut ChainState, target: TreeSize) -> Result<(), ReadFailed> {
         while target.contains(state.next) && self.known_break().is_none() {
+            let turn = Arc::clone(&self.turns).acquire_owned();
+            let turn = turn.await.map_err(|_| Interrupted)?;
             let (reader, mut at) = (Arc::clone(&self.reader), *state);
             let (at, result) = blocking(move || {
+                let _turn = turn;
                 let result = check_some(&*reader, &mut at, target);
                 (at, result)
             })
@@ -213,6 +220,46 @@ mod tests {
         }
     }
 
+    /// Wants a turn to be taken whenever it is read.
+    struct InTurn {
+        reader: Arc<dyn ReadLog>,
+        turns: Arc<Semaphore>,
+    }
+
+    impl ReadLog for InTurn {
+        fn head(&self) -> Head {
+            self.reader.head()
+        }
+
+        fn read(&self, from: EventId, bytes_max: usize) -> Result<EventRun, ReadError> {
+            assert_eq!(self.turns.available_permits(), 0, "read out of turn");
+            self.reader.read(from, bytes_max)
+        }
+    }
+
+    /// Red when: `advance` gives the turn back before the step has read.
+    #[tokio::test]
+    async fn nothing_is_read_out_of_turn() {
+        let engine = MemoryEngine::default();
+        let clock = Box::new(SystemClock);
+        let (log, _sequencer) =
+            annals_log::start(engine.journal(), LOG, clock, LogOptions::default()).unwrap();
+        log.append(events::batch(500, 1)).unwrap().await.unwrap();
+        let turns = Arc::new(Semaphore::new(1));
+        let verifiers = [(); 3].map(|()| {
+            let (reader, turns) = (engine.reader(), Arc::clone(&turns));
+            let reader = Arc::new(InTurn {
+                reader,
+                turns: Arc::clone(&turns),
+            });
+            Verifier::new(reader, turns)
+        });
+        for verdict in join_all(verifiers.iter().map(Verifier::verify)).await {
+            assert_eq!(verdict.unwrap().checked, 500);
+        }
+        assert_eq!(turns.available_permits(), 1);
+    }
+
     #[tokio::test]
     async fn a_burst_of_full_checks_shares_two_runs() {
         let engine = MemoryEngine::default();
@@ -225,7 +272,8 @@ mod tests {
             events: AtomicU64::new(0),
             all_have_come: OnceLock::new(),
         });
-        let verifier = Verifier::new(Arc::clone(&counting) as Arc<dyn ReadLog>);
+        let turns = Arc::new(Semaphore::new(1));
+        let verifier = Verifier::new(Arc::clone(&counting) as Arc<dyn ReadLog>, turns);
         // All arrive before the first run reads anything: the second caller can not use that one, because it began before
         // he came; the others use his. On one thread what stands behind the callers runs after each of them was polled.
         let (verdicts, ()) = future::join(join_all((0..8).map(|_| verifier.verify_fully())), async {

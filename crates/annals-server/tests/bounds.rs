@@ -250,6 +250,8 @@ fn a_query_that_nobody_waits_for_gives_its_place_back() {
 }
 
 /// Red when: `Page::step` has no bound.
+///
+/// Finding the events reads each of them once here, because there is no index; that is not part of what is looked at.
 #[test]
 fn an_answer_is_read_from_the_storage_no_faster_than_it_is_taken() {
     const EVENTS: u64 = 48;
@@ -271,7 +273,7 @@ fn an_answer_is_read_from_the_storage_no_faster_than_it_is_taken() {
     eventually("the slow query's end", || {
         (server.get("/events?after=48&source=huge").status == 200).then_some(())
     });
-    let read = server.spoil.lock().unwrap().events_read;
+    let read = server.spoil.lock().unwrap().events_read - EVENTS;
     assert!(
         read < EVENTS,
         "{read} events were read for a client that takes none"

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use annals_server::{Options, Parts, check_listen, serve};
+use annals_server::{Options, check_listen, serve};
 use tokio::net::TcpListener;
 
 use crate::support::{Connection, Server, request};
@@ -147,10 +147,7 @@ fn other_addresses_need_the_operators_word() {
         .unwrap();
     let ended = runtime.block_on(async {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-        let parts = Parts {
-            log: server.log.clone(),
-            reader: server.engine.reader(),
-        };
+        let parts = server.parts.clone();
         serve(listener, parts, Options::default(), std::future::ready(())).await
     });
     // Red when: `serve` does not call `check_listen`.

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use annals_log::{Clock, SystemClock};
 use annals_server::Options;
 use annals_testkit::events;
+use serde_json::Value;
 
-use crate::support::{BodyReader, Connection, Reply, Server, eventually};
+use crate::support::{BodyReader, Connection, PATIENCE, Reply, Server, eventually};
 
-/// One message of the stream.
+/// One message of the stream; its id is a number when the stream is of one log.
 #[derive(Debug, PartialEq)]
-struct Message {
-    id: u64,
+struct Message<I = u64> {
+    id: I,
     kind: String,
     data: String,
 }
@@ -75,16 +77,24 @@ impl Live {
 
     /// The next message, past comments.
     fn next(&mut self) -> std::io::Result<Message> {
+        let Message { id, kind, data } = self.next_of_any()?;
+        let id = id.parse().unwrap();
+        Ok(Message { id, kind, data })
+    }
+
+    fn next_of_any(&mut self) -> std::io::Result<Message<String>> {
         let mut message = Message {
-            id: 0,
+            id: String::new(),
             kind: String::new(),
             data: String::new(),
         };
+        let until = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < until, "there is no message, only comments");
             let line = self.line()?;
             match line.split_once(": ") {
                 Some(("event", kind)) => message.kind = kind.to_owned(),
-                Some(("id", id)) => message.id = id.parse().unwrap(),
+                Some(("id", id)) => message.id = id.to_owned(),
                 Some(("data", data)) => message.data = data.to_owned(),
                 Some(("", _)) => {
                     assert_eq!(self.line()?, "");
@@ -116,11 +126,24 @@ fn events_after_the_subscription_and_no_others() {
 #[test]
 fn filters_apply_to_live_events_too() {
     let server = Server::start();
-    let mut live = Live::subscribe(&server, "/stream?kind=other&source=b", &[]);
-    server.append("other", "a");
-    server.append("flag_swapped", "b");
-    let wanted = server.append("other", "b");
-    assert_eq!(live.next().unwrap().id, wanted);
+    let event = |kind: &str, source: &str, note: &str| {
+        let event = format!(r#"{{"kind":"{kind}","source":"{source}","payload":{{"note":"{note}"}}}}"#);
+        let reply = server.post("/events", event);
+        reply.json()["event_id"].as_u64().unwrap()
+    };
+    let path = "/stream?kind=other&kind=watch_created&source=b&text=Needle";
+    let mut live = Live::subscribe(&server, path, &[]);
+    event("other", "a", "a needle");
+    event("flag_swapped", "b", "a needle");
+    event("other", "b", "needl");
+    let one = event("other", "b", "a needle");
+    event("other", "c", "a needle");
+    let other = event("watch_created", "b", "NEEDLES");
+    // From storage as in passing.
+    let mut late = Live::subscribe(&server, &format!("{path}&after=0"), &[]);
+    for id in [one, other] {
+        assert_eq!((live.next().unwrap().id, late.next().unwrap().id), (id, id));
+    }
 }
 
 #[test]
@@ -143,6 +166,129 @@ fn a_reader_resumes_where_it_was() {
     }
 }
 
+/// Red when: `follow` gives cursors the wrong one of the places that were seen; `labelled` leaves a log out.
+#[test]
+fn several_logs_are_followed_and_resumed_together() {
+    let server = Server::start();
+    for name in ["a", "b"] {
+        assert_eq!(
+            server.post("/logs", format!(r#"{{"name":"{name}"}}"#)).status,
+            201
+        );
+    }
+    let append = |log: &str, source: &str| {
+        let event = format!(r#"{{"kind":"other","source":"{source}"}}"#);
+        assert_eq!(server.post(&format!("/logs/{log}/events"), event).status, 201);
+    };
+    for source in ["b1", "b2"] {
+        append("b", source);
+    }
+    append("a", "a1");
+    // What a message is about, and its id.
+    let told = |message: Message<String>| {
+        let data: Value = serde_json::from_str(&message.data).unwrap();
+        let log = data["log"].as_str().unwrap();
+        let event_id = data["event"]["event_id"].as_u64().unwrap();
+        assert_eq!(data["event"]["source"], format!("{log}{event_id}"));
+        assert_eq!(
+            data["event"],
+            server.get(&format!("/logs/{log}/events/{event_id}")).json()
+        );
+        ((log.to_owned(), event_id), message.id)
+    };
+    // The order of the names does not matter, nor does a log that nothing happens in.
+    let path = "/stream?log=b&log=default&log=a";
+    let mut live = Live::subscribe(&server, &format!("{path}&after=0"), &[]);
+    let mut seen = Vec::new();
+    let mut place = String::new();
+    for _ in 0..3 {
+        let (event, id) = told(live.next_of_any().unwrap());
+        seen.push(event);
+        place = id;
+    }
+    seen.sort();
+    let event = |log: &str, id: u64| (log.to_owned(), id);
+    assert_eq!(seen, [event("a", 1), event("b", 1), event("b", 2)]);
+    drop(live);
+    append("a", "a2");
+    append("b", "b3");
+    let resumed = &[("last-event-id", place.as_str())];
+    let mut live = Live::subscribe(&server, &format!("{path}&after=0"), resumed);
+    let mut seen: Vec<_> = (0..2).map(|_| told(live.next_of_any().unwrap()).0).collect();
+    seen.sort();
+    assert_eq!(seen, [event("a", 2), event("b", 3)]);
+    // A place is one in the logs that it was given out for; one log's is none in several, nor the other way round.
+    for (path, field, headers) in [
+        (
+            "/stream?log=b&log=a",
+            "last-event-id",
+            &[("last-event-id", place.as_str())],
+        ),
+        (path, "last-event-id", &[("last-event-id", "2")]),
+        ("/stream", "last-event-id", &[("last-event-id", place.as_str())]),
+        ("/stream?log=a&log=b&after=1", "after", &[("accept", "*/*")]),
+    ] {
+        let reply = server.get_with(path, headers);
+        reply.refusal(400);
+        assert_eq!(reply.fields(), [field], "{path} {headers:?}");
+    }
+}
+
+#[test]
+fn a_stream_begins_at_a_time() {
+    let server = Server::with_options(Options {
+        heartbeat: Duration::from_millis(100),
+        ..Options::default()
+    });
+    for _ in 0..3 {
+        server.append("other", "s");
+        // Receive times are of microseconds: the next one is another.
+        let before = SystemClock.now();
+        while SystemClock.now() == before {}
+    }
+    let received_at = |id: u64| server.get(&format!("/events/{id}")).json()["timestamp"].clone();
+    let since = received_at(2).as_str().unwrap().replace('+', "%2B");
+    for (path, headers, first) in [
+        // Red when: `start` does not ask for `since`.
+        (format!("/stream?since={since}"), vec![], 2),
+        (String::from("/stream?since=2026-01-01"), vec![], 1),
+        // The later of the two.
+        (format!("/stream?since={since}&after=0"), vec![], 2),
+        (format!("/stream?since={since}&after=2"), vec![], 3),
+        (format!("/stream?since={since}"), vec![("last-event-id", "2")], 3),
+        (
+            format!("/stream?since={since}&source=s"),
+            vec![("last-event-id", "0")],
+            2,
+        ),
+    ] {
+        let mut live = Live::subscribe(&server, &path, &headers);
+        for id in first..=3 {
+            assert_eq!(live.next().unwrap().id, id, "{path} {headers:?}");
+        }
+    }
+    // Not before a time that is still to come, though it is the next event.
+    let mut waiting = Live::subscribe(&server, "/stream?since=9999-01-01", &[]);
+    let mut other = Live::subscribe(&server, "/stream", &[]);
+    server.append("other", "s");
+    assert_eq!(other.next().unwrap().id, 4);
+    for _ in 0..2 {
+        assert_eq!(
+            (waiting.line().unwrap().as_str(), waiting.line().unwrap().as_str()),
+            (": heartbeat", "")
+        );
+    }
+    for (bad, field) in [
+        ("since=yesterday", "since"),
+        ("until=2026-01-01", "until"),
+        ("after=x", "after"),
+    ] {
+        let reply = server.get(&format!("/stream?{bad}"));
+        reply.refusal(400);
+        assert_eq!(reply.fields(), [field]);
+    }
+}
+
 #[test]
 fn places_that_can_not_be_resumed_from() {
     let server = Server::start();
@@ -158,11 +304,11 @@ fn places_that_can_not_be_resumed_from() {
         server
             .get("/stream?last=2")
             .refusal(400)
-            .contains("takes: kind, source, after")
+            .contains("this route takes: ")
     );
 }
 
-/// Red when: `Tail::read` moves the cursor behind the head instead of behind what it has read.
+/// Red when: `Cursor::passed` moves the place behind the head instead of behind what was looked at.
 #[test]
 fn no_gap_and_no_duplicate_under_load_however_often_a_reader_reconnects() {
     const PRODUCERS: u64 = 4;
@@ -254,7 +400,7 @@ fn a_filter_that_nothing_passes_is_silence_however_much_is_appended() {
                 }
             });
         }
-        // Red when: `Tail::read` puts the heartbeat off although nothing was sent.
+        // Red when: `next_piece` takes passing events over for an end of the silence.
         let line = filtered.line();
         stop.store(true, Ordering::Relaxed);
         assert_eq!(line.unwrap(), ": heartbeat");
@@ -356,4 +502,8 @@ fn damage_tears_the_stream_instead_of_skipping() {
     server.spoil.lock().unwrap().damaged = Some(4);
     server.append("other", "s");
     assert!(live.next().is_err());
+    // Whoever does not want that event is not held up by it. Red when: `take_in` does not go on behind what it can't read.
+    let mut live = Live::subscribe(&server, "/stream?after=4", &[]);
+    assert_eq!(server.append("other", "s"), 5);
+    assert_eq!(live.next().unwrap().id, 5);
 }

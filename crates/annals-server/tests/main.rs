@@ -6,11 +6,18 @@
 
 mod batches;
 mod bounds;
+mod counting;
+mod extended;
 mod failures;
 mod guarding;
 mod heads;
 mod live;
+mod logs;
 mod queries;
+mod retrying;
+mod searching;
 mod seed;
 mod support;
+mod tables;
+mod tail;
 mod verifying;

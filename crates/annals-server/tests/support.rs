@@ -2,13 +2,16 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use annals_core::chain::{EventId, Head};
-use annals_log::{Log, LogOptions, Sequencer, SystemClock};
+use annals_log::{Log, LogOptions, Logs, Sequencer, SystemClock};
 use annals_server::{Options, Parts, serve};
-use annals_store::{Damage, EventRun, ReadError, ReadLog, RunBuilder};
+use annals_store::{
+    Damage, EventRun, FindEvents, LogDirectory, LogManifest, ReadError, ReadLog, RunBuilder, Unindexed,
+};
 use annals_testkit::memory::{LOG, MemoryEngine};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -23,8 +26,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) engine: MemoryEngine,
+    /// The log `default`.
     pub(crate) log: Log,
     pub(crate) spoil: Arc<Mutex<Spoil>>,
+    /// How many reads have begun; whoever holds `spoil` keeps them from going on.
+    pub(crate) reads_begun: Arc<AtomicU64>,
+    /// What the server was put together from.
+    pub(crate) parts: Parts,
     sequencer: Option<Sequencer>,
     shutdown: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<io::Result<()>>>,
@@ -41,32 +49,41 @@ impl Server {
     }
 
     pub(crate) fn with(options: Options, log_options: LogOptions) -> Self {
+        Self::on(MemoryEngine::default(), options, log_options)
+    }
+
+    /// On an engine that may have been used before.
+    pub(crate) fn on(engine: MemoryEngine, options: Options, log_options: LogOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let engine = MemoryEngine::default();
-        let (log, sequencer) =
-            annals_log::start(engine.journal(), LOG, Box::new(SystemClock), log_options).unwrap();
+        let (logs, sequencer) = Logs::start(engine.journal(), Box::new(SystemClock), log_options).unwrap();
+        let log = logs.log(LOG).unwrap();
         let spoil = Arc::new(Mutex::new(Spoil::default()));
+        let reads_begun = Arc::new(AtomicU64::new(0));
         let reader = Arc::new(SpoiledReader {
             reader: engine.reader(),
             spoil: Arc::clone(&spoil),
+            begun: Arc::clone(&reads_begun),
         });
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
         let (shutdown, stopping) = oneshot::channel();
-        let parts = Parts {
-            log: log.clone(),
-            reader,
-        };
-        let serving = runtime.spawn(serve(listener, parts, options, stopping));
+        let directory = Arc::new(SpoiledDirectory {
+            engine: engine.clone(),
+            default: reader,
+        });
+        let parts = Parts { logs, directory };
+        let serving = runtime.spawn(serve(listener, parts.clone(), options, stopping));
         Self {
             addr,
             engine,
             log,
+            parts,
             spoil,
+            reads_begun,
             sequencer: Some(sequencer),
             shutdown: Some(shutdown),
             serving: Some(serving),
@@ -161,10 +178,32 @@ pub(crate) struct Spoil {
     pub(crate) events_read: u64,
 }
 
+/// The engine's logs, of which `default` has another reader.
+struct SpoiledDirectory {
+    engine: MemoryEngine,
+    default: Arc<SpoiledReader>,
+}
+
+impl LogDirectory for SpoiledDirectory {
+    fn list(&self) -> Vec<LogManifest> {
+        self.engine.list()
+    }
+
+    fn open(&self, name: &str) -> Option<(LogManifest, Arc<dyn FindEvents>)> {
+        let (manifest, events) = self.engine.open(name)?;
+        if manifest.id != LOG {
+            return Some((manifest, events));
+        }
+        let reader = Arc::clone(&self.default) as Arc<dyn ReadLog>;
+        Some((manifest, Arc::new(Unindexed::new(reader))))
+    }
+}
+
 /// A reader in front of the engine's, for damage on demand.
 struct SpoiledReader {
     reader: Arc<dyn ReadLog>,
     spoil: Arc<Mutex<Spoil>>,
+    begun: Arc<AtomicU64>,
 }
 
 impl ReadLog for SpoiledReader {
@@ -173,6 +212,7 @@ impl ReadLog for SpoiledReader {
     }
 
     fn read(&self, from: EventId, bytes_max: usize) -> Result<EventRun, ReadError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
         let run = self.reader.read(from, bytes_max)?;
         let mut spoil = self.spoil.lock().unwrap();
         spoil.reads += 1;

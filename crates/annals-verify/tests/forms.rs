@@ -97,7 +97,8 @@ fn extended() -> String {
 
 /// Each of these is canonical and its hash fits its bytes, so only the form gives it away.
 ///
-/// Red when: `check_presence` or `check_value` is left out of `form::check`; for each line, when its row of `KNOWN` is.
+/// Red when: `check_presence` or `check_value` is left out of `form::check`; a UUID may have any length; a stamp may be any
+/// time; `v` may be anything; a stated receive time may be later than the log's.
 #[test]
 fn an_event_of_version_2_has_what_its_version_asks_for() {
     assert_eq!(full(&single(extended())), Ok(()));
@@ -168,7 +169,7 @@ fn an_event_of_version_2_has_what_its_version_asks_for() {
 
 /// A version is asked for only by members that are known, and what is not known may be anything.
 ///
-/// Red when: `check_presence` takes an unknown member for one of version 2.
+/// Red when: `check_presence` asks no event for what version 2 has.
 #[test]
 fn members_that_are_not_known_are_left_alone() {
     let zeros = EventHash::GENESIS;

@@ -194,8 +194,8 @@ fn written(event: &Map<String, Value>, order: &[prop::sample::Index]) -> String 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Red when: `write_extended` writes a member twice or not at all; `pieces` forgets where the event before it ended;
-    /// `extended` is not sorted; a hole is filled with another's value.
+    /// Red when: `pieces` forgets where the event before it ended; `extended` is not sorted; `seal` takes the text behind its
+    /// two time stamps in the other order.
     #[test]
     fn sealed_events_are_the_oracles(
         events in prop::collection::vec((event(), prop::collection::vec(any::<prop::sample::Index>(), 20)), 1..4),

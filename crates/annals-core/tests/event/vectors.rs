@@ -14,7 +14,7 @@ use annals_core::time::Micros;
 
 use super::{STAMP_ID, STAMP_NONCE, batch_of, body_of, sealed};
 
-/// Red when: `write_seed` changes a byte; when `DraftParser` takes an idempotency key for a member of the event.
+/// Red when: `write_seed` writes a space.
 #[test]
 fn seed_shaped_events_have_the_seeds_members_and_no_others() {
     let zeros = EventHash::GENESIS;
@@ -34,7 +34,7 @@ fn seed_shaped_events_have_the_seeds_members_and_no_others() {
     );
 }
 
-/// Red when: `write_extended` leaves out a stamp or `v`; when `seal` fills a hole with another's value.
+/// Red when: `write_extended` writes the id for the nonce; `seal` takes the text behind its two time stamps in the other order.
 #[test]
 fn every_member_stands_in_its_place() {
     let zeros = EventHash::GENESIS;
@@ -99,7 +99,7 @@ fn bytes_of(hex: &str) -> [u8; 16] {
     u128::from_str_radix(hex, 16).unwrap().to_be_bytes()
 }
 
-/// Red when: a row of `MEMBERS` is out of order; `is_extended` answers by the number of members; `extended` is not sorted.
+/// Red when: `extended` is not sorted; `write_extended` writes the id for the nonce; `write_seed` writes a space.
 #[test]
 fn events_as_cpython_seals_them() {
     let text = include_str!(concat!(
@@ -128,7 +128,7 @@ fn events_as_cpython_seals_them() {
 
 /// Another program, from the served bytes and Python's standard library alone.
 ///
-/// Red when: `write_served` changes the body; when a hash covers anything but the canonical body.
+/// Red when: `write_served` adds a member; `pieces` forgets where the event before ended.
 #[test]
 fn cpython_recomputes_the_hash_of_served_events() {
     const PROGRAM: &str = r#"

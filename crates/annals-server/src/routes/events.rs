@@ -1,165 +1,330 @@
-//! `GET /events` and `GET /events/{id}`: stored events, as they were sealed.
+//! `GET /events` and what belongs to it: stored events, as they were sealed, and how many there are.
 
 use std::io;
 use std::sync::Arc;
 
-use annals_api::names::{JSON, LIMIT_DEFAULT, LIMIT_MAX, NDJSON};
+use annals_api::names::{CSV, JSON, NDJSON, SCAN_INCOMPLETE};
+use annals_api::{Bucket, Count, Histogram, LogCount};
 use annals_core::body;
 use annals_core::chain::EventId;
+use annals_store::Order;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
-use axum::http::header::{ACCEPT, VARY};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, LINK, VARY};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::typed;
+use super::addressed::{Addressed, IdText};
+use super::{json, typed};
 use crate::app::{App, ReadFailed, blocking};
-use crate::filter::Filter;
-use crate::pages::{Backward, Layout, Page, Piece};
 use crate::problem::{Kind, Refusal, excerpt};
 use crate::query;
+use crate::search::{
+    Cursor, Given, Lane, Layout, LogSet, Page, Paging, Picked, Piece, SearchFailed, Selection, Spacing,
+    Tallied, Tally, Walk, bad,
+};
 
-/// What a query asks for.
-struct Wanted {
-    filter: Filter,
-    limit: usize,
-    after: Option<u64>,
-    layout: Layout,
+/// `GET /events`, over one log or, at the root, several.
+pub(super) async fn query(
+    State(app): State<Arc<App>>,
+    addressed: Addressed,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    let given = Given::of(&parts.uri, addressed.place, &PAGING)?;
+    let logs = addressed.logs(&app, &given)?;
+    events(&app, logs, &given, &parts).await
 }
 
-/// `?kind=&source=&limit=&after=`: the last `limit` matches, or with `after` the first ones behind that event; oldest first.
-pub(super) async fn query(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
-    let wanted = Wanted::of(request.uri(), request.headers())?;
-    let layout = wanted.layout;
-    // A filter may have to look through everything, so only so many at once.
-    let admitted = if wanted.filter.is_open() {
-        None
+/// `GET /events/count`.
+pub(super) async fn count(
+    State(app): State<Arc<App>>,
+    addressed: Addressed,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    let given = Given::of(&parts.uri, addressed.place, &[])?;
+    let logs = addressed.logs(&app, &given)?;
+    counted(&app, logs, &given).await
+}
+
+/// `GET /events/histogram`.
+pub(super) async fn histogram(
+    State(app): State<Arc<App>>,
+    addressed: Addressed,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    let given = Given::of(&parts.uri, addressed.place, &DIVIDING)?;
+    let logs = addressed.logs(&app, &given)?;
+    divided(&app, logs, &given).await
+}
+
+/// The parameters of `GET /events` besides those that select.
+const PAGING: [&str; 5] = ["limit", "after", "order", "cursor", "format"];
+/// The parameters of `GET /events/histogram` besides those that select.
+const DIVIDING: [&str; 2] = ["buckets", "interval"];
+
+/// Events of `logs`. Without `order` and `cursor` as the seed: the last `limit` matches, or with `after` the first ones behind
+/// that event, oldest first. With them, a page from one end, with a link to the next.
+pub(super) async fn events(
+    app: &Arc<App>,
+    logs: LogSet,
+    given: &Given<'_>,
+    parts: &Parts,
+) -> Result<Response, Refusal> {
+    let selection = Selection::of(given)?;
+    let paging = Paging::of(given)?;
+    let layout = layout(given, &parts.headers)?;
+    if logs.are_several() && selection.after.is_some() {
+        let message = "is an id of one log, and several are asked; use `since`, or `cursor`";
+        return Err(bad("after", String::from(message)));
+    }
+    let cursor = paging
+        .cursor
+        .map(|text| Cursor::decode(text, &selection, paging.order, &logs))
+        .transpose()?;
+    let order = cursor.as_ref().map(|cursor| cursor.order).or(paging.order);
+    let admitted = admit(app, &selection, &logs)?;
+    let walked = walk(app, &logs, &selection, order, cursor, paging.limit);
+    let picked = walked.await.map_err(|error| error.refusal(&selection))?;
+    let next = picked.next.clone().map(|positions| Cursor {
+        order: picked.order,
+        positions,
+    });
+    let is_incomplete = picked.is_incomplete;
+    // As the seed shows them: the last ones, oldest first.
+    let picked = if order.is_none() && picked.order == Order::NewestFirst {
+        picked.reversed()
     } else {
-        Some(app.admit_scan()?)
+        picked
     };
-    let mut answer = Answer {
-        page: Some(page(&app, wanted).await?),
-        app,
+    let answer = Answer {
+        page: Some(Page::new(picked, layout)),
         _admitted: admitted,
     };
-    // The first piece is made before the status goes out, so that damage there is an error and not a torn answer.
-    let first = answer.next().await?;
-    let body = match first {
-        Some(piece) if piece.is_last => Body::from(piece.bytes),
-        Some(piece) => answer.into_body(piece.bytes),
-        None => Body::empty(),
-    };
-    let mut response = typed(
-        StatusCode::OK,
-        if layout == Layout::Lines { NDJSON } else { JSON },
-        body,
-    );
-    response
-        .headers_mut()
-        .insert(VARY, HeaderValue::from_static("accept"));
+    let mut response = answer.into_response(layout).await?;
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    if is_incomplete {
+        headers.insert(SCAN_INCOMPLETE, HeaderValue::from_static("true"));
+    }
+    if let Some(next) = next {
+        headers.insert(
+            LINK,
+            link(parts.uri.path(), given, &next, &next.encode(&selection, &logs))?,
+        );
+    }
     Ok(response)
 }
 
-impl Wanted {
-    fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let [kind, source, limit, after] = query::parameters(uri, ["kind", "source", "limit", "after"])?;
-        let limit = match &limit {
-            None => LIMIT_DEFAULT,
-            Some(text) => limit_of(text)?,
-        };
-        let after = after
-            .map(|text| query::number("after", &text, "an event id, or 0 for the start"))
-            .transpose()?;
-        let layout = if prefers_lines(headers) {
-            Layout::Lines
-        } else {
-            Layout::Array
-        };
-        Ok(Self {
-            filter: Filter::new(kind.as_deref(), source.as_deref())?,
-            limit,
-            after,
-            layout,
-        })
+/// How many events match.
+pub(super) async fn counted(app: &Arc<App>, logs: LogSet, given: &Given<'_>) -> Result<Response, Refusal> {
+    let selection = Selection::of(given)?;
+    let _admitted = admit(app, &selection, &logs)?;
+    let lanes = lanes(&logs, &selection, None).await;
+    let lanes = lanes.map_err(|error| error.refusal(&selection))?;
+    let tally = Tally::new(
+        lanes,
+        Arc::clone(&selection.filter),
+        Vec::new(),
+        app.options.scan_bytes_max,
+    );
+    let tallied = run(tally).await.map_err(|error| error.refusal(&selection))?;
+    let of_log = |tallied: Tallied| LogCount {
+        log: tallied.log,
+        count: tallied.counts.iter().sum(),
+        as_of: tallied.as_of.0,
+    };
+    let mut counts: Vec<LogCount> = tallied.into_iter().map(of_log).collect();
+    let count = counts.iter().map(|log| log.count).sum();
+    let as_of = if logs.are_several() {
+        None
+    } else {
+        counts.pop().map(|log| log.as_of)
+    };
+    Ok(json(&Count {
+        count,
+        as_of,
+        logs: counts,
+    }))
+}
+
+/// How many events match, over receive time.
+pub(super) async fn divided(app: &Arc<App>, logs: LogSet, given: &Given<'_>) -> Result<Response, Refusal> {
+    let selection = Selection::of(given)?;
+    let spacing = Spacing::of(given)?;
+    // The edges alone are many look-ups, so it has its place whatever is selected.
+    let _admitted = app.admit_scan()?;
+    let divide = {
+        let selection = selection.clone();
+        async move {
+            let lanes = lanes(&logs, &selection, None).await?;
+            blocking(move || Ok((spacing.divide(&selection, &lanes)?, lanes))).await?
+        }
+    };
+    let (division, lanes) = divide
+        .await
+        .map_err(|error: SearchFailed| error.refusal(&selection))?;
+    let mut counts = vec![0; division.edges.len().saturating_sub(1)];
+    if !counts.is_empty() {
+        let edges = division.edges.clone();
+        let tally = Tally::new(
+            lanes,
+            Arc::clone(&selection.filter),
+            edges,
+            app.options.scan_bytes_max,
+        );
+        let tallied = run(tally).await.map_err(|error| error.refusal(&selection))?;
+        for of_log in tallied {
+            for (sum, count) in counts.iter_mut().zip(of_log.counts) {
+                *sum += count;
+            }
+        }
     }
+    let buckets = division
+        .edges
+        .windows(2)
+        .zip(counts)
+        .map(|(edges, count)| Bucket {
+            from: edges[0].to_string(),
+            until: edges[1].to_string(),
+            count,
+        });
+    Ok(json(&Histogram {
+        interval_seconds: division.interval_seconds,
+        buckets: buckets.collect(),
+    }))
 }
 
-fn limit_of(text: &str) -> Result<usize, Refusal> {
-    let limit = query::number("limit", text, "in 1..100000")?;
-    usize::try_from(limit)
-        .ok()
-        .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-        .ok_or_else(|| {
-            Refusal::of_field(
-                Kind::BadRequest,
-                "limit",
-                format!("must be in 1..100000, not {limit}"),
-            )
-        })
+/// What may have to look through everything has to be let in first: only so many at once.
+fn admit(app: &App, selection: &Selection, logs: &LogSet) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    if selection.is_open() && !logs.are_several() {
+        return Ok(None);
+    }
+    app.admit_scan().map(Some)
 }
 
-/// Finds out which events are meant; for a filter over the last matches, by walking backwards.
-async fn page(app: &App, wanted: Wanted) -> Result<Page, ReadFailed> {
-    let Wanted {
-        filter,
+/// Where the selected events lie.
+async fn lanes(
+    logs: &LogSet,
+    selection: &Selection,
+    cursor: Option<Cursor>,
+) -> Result<Vec<Lane>, SearchFailed> {
+    let (logs, selection) = (logs.clone(), selection.clone());
+    blocking(move || {
+        let lane = |(at, log)| {
+            let lane = Lane::of(log, &selection)?;
+            match &cursor {
+                Some(cursor) => lane.resumed(cursor.order, cursor.positions[at]),
+                None => Ok(lane),
+            }
+        };
+        logs.iter().enumerate().map(lane).collect()
+    })
+    .await?
+}
+
+/// Finds the events of a page.
+async fn walk(
+    app: &App,
+    logs: &LogSet,
+    selection: &Selection,
+    order: Option<Order>,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<Picked, SearchFailed> {
+    let direction = order.unwrap_or(match selection.after {
+        None => Order::NewestFirst,
+        Some(_) => Order::OldestFirst,
+    });
+    let mut walk = Walk::new(
+        lanes(logs, selection, cursor).await?,
+        Arc::clone(&selection.filter),
+        direction,
         limit,
-        after,
-        layout,
-    } = wanted;
-    let last = app.reader.head().size;
-    if let Some(after) = after {
-        return Ok(Page::forward(
-            EventId::FIRST.plus(after),
-            last,
-            filter,
-            limit,
-            layout,
-        ));
-    }
-    if filter.is_open() {
-        let first = last.0.saturating_sub(limit as u64);
-        return Ok(Page::forward(
-            EventId::FIRST.plus(first),
-            last,
-            filter,
-            limit,
-            layout,
-        ));
-    }
-    let mut search = Backward::new(last, filter, limit);
+        order.is_some(),
+        app.options.scan_bytes_max,
+    );
     loop {
         // One bounded step at a time: a caller that goes away ends the search.
-        let reader = Arc::clone(&app.reader);
-        let (returned, over) = blocking(move || {
-            let over = search.step(&*reader);
-            (search, over)
+        let (returned, is_over) = blocking(move || {
+            let is_over = walk.step();
+            (walk, is_over)
         })
         .await?;
-        search = returned;
-        if over? {
-            return Ok(Page::picked(search.into_ids(), layout));
+        walk = returned;
+        if is_over? {
+            return Ok(walk.finish());
         }
     }
 }
 
+/// Counts, one bounded step at a time.
+async fn run(mut tally: Tally) -> Result<Vec<Tallied>, SearchFailed> {
+    loop {
+        let (returned, is_over) = blocking(move || {
+            let is_over = tally.step();
+            (tally, is_over)
+        })
+        .await?;
+        tally = returned;
+        if is_over? {
+            return Ok(tally.finish());
+        }
+    }
+}
+
+/// The next page, as a relative reference (RFC 8288).
+fn link(path: &str, given: &Given<'_>, next: &Cursor, cursor: &str) -> Result<HeaderValue, Refusal> {
+    let query = given.without(&["order", "cursor"]);
+    let order = match next.order {
+        Order::NewestFirst => "newest",
+        Order::OldestFirst => "oldest",
+    };
+    HeaderValue::try_from(format!(
+        "<{path}?{query}order={order}&cursor={cursor}>; rel=\"next\""
+    ))
+    .map_err(|_| {
+        Refusal::new(
+            Kind::BadRequest,
+            "the path can not be linked to; write it in plain ASCII",
+        )
+    })
+}
+
 /// An answer on its way, with its place among the concurrent queries.
 struct Answer {
-    app: Arc<App>,
     /// `None` once the last piece is made.
     page: Option<Page>,
     _admitted: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
+    /// The first piece is made before the status goes out, so that damage there is an error and not a torn answer.
+    async fn into_response(mut self, layout: Layout) -> Result<Response, Refusal> {
+        let body = match self.next().await? {
+            Some(piece) if piece.is_last => Body::from(piece.bytes),
+            Some(piece) => self.into_body(piece.bytes),
+            None => Body::empty(),
+        };
+        let media_type = match layout {
+            Layout::Array => JSON,
+            Layout::Lines => NDJSON,
+            Layout::Csv => CSV,
+        };
+        Ok(typed(StatusCode::OK, media_type, body))
+    }
+
     /// The next piece that is not empty; `None` at the end.
     async fn next(&mut self) -> Result<Option<Piece>, ReadFailed> {
         while let Some(mut page) = self.page.take() {
-            let reader = Arc::clone(&self.app.reader);
             let (page, piece) = blocking(move || {
-                let piece = page.step(&*reader);
+                let piece = page.step();
                 (page, piece)
             })
             .await?;
@@ -193,17 +358,17 @@ impl Answer {
 
 /// One event by its id.
 pub(super) async fn one(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Addressed { log, .. }: Addressed,
+    IdText(id): IdText,
     request: Request,
 ) -> Result<Response, Refusal> {
     query::no_parameters(request.uri())?;
     let unknown = || Refusal::new(Kind::NotFound, format!("unknown event_id: {}", excerpt(&id)));
     let id = event_id(&id)?.ok_or_else(unknown)?;
-    if !app.reader.head().size.contains(id) {
+    if !log.head().size.contains(id) {
         return Err(unknown());
     }
-    let reader = Arc::clone(&app.reader);
+    let reader = log.reader();
     let run = blocking(move || reader.read(id, 1)).await??;
     let event = run.get(0).ok_or_else(unknown)?;
     let mut served = Vec::with_capacity(event.body.len() + body::SERVED_EXTRA_BYTES);
@@ -224,9 +389,23 @@ fn event_id(text: &str) -> Result<Option<EventId>, Refusal> {
     Ok(text.parse().ok().and_then(EventId::new))
 }
 
-/// Whether `Accept` names NDJSON, and no less than JSON (RFC 9110 section 12.5.1).
-fn prefers_lines(headers: &HeaderMap) -> bool {
-    let (mut lines, mut array) = (0.0_f32, 0.0_f32);
+/// How the events are wanted: as `format` says, or else `Accept`.
+fn layout(given: &Given<'_>, headers: &HeaderMap) -> Result<Layout, Refusal> {
+    match given.one("format") {
+        None => Ok(preferred(headers)),
+        Some("json") => Ok(Layout::Array),
+        Some("ndjson") => Ok(Layout::Lines),
+        Some("csv") => Ok(Layout::Csv),
+        Some(other) => {
+            let message = format!("must be json, ndjson or csv, not \"{}\"", excerpt(other));
+            Err(bad("format", message))
+        }
+    }
+}
+
+/// What `Accept` names and wants no less than JSON (RFC 9110 section 12.5.1).
+fn preferred(headers: &HeaderMap) -> Layout {
+    let (mut lines, mut table, mut array) = (0.0_f32, 0.0_f32, 0.0_f32);
     for range in headers
         .get_all(ACCEPT)
         .iter()
@@ -239,13 +418,21 @@ fn prefers_lines(headers: &HeaderMap) -> bool {
             .find_map(|parameter| parameter.strip_prefix("q="))
             .map_or(Ok(1.0), str::parse)
             .unwrap_or(0.0);
-        match media_type.as_str() {
-            NDJSON | annals_api::names::JSONL => lines = lines.max(quality),
-            JSON => array = array.max(quality),
-            _ => {}
-        }
+        let best = match media_type.as_str() {
+            NDJSON | annals_api::names::JSONL => &mut lines,
+            JSON => &mut array,
+            "text/csv" => &mut table,
+            _ => continue,
+        };
+        *best = best.max(quality);
     }
-    lines > 0.0 && lines >= array
+    if lines > 0.0 && lines >= array && lines >= table {
+        Layout::Lines
+    } else if table > 0.0 && table >= array {
+        Layout::Csv
+    } else {
+        Layout::Array
+    }
 }
 
 #[cfg(test)]
@@ -253,19 +440,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_only_when_they_are_asked_for() {
-        for (accept, lines) in [
-            ("*/*", false),
-            ("application/x-ndjson", true),
-            ("application/jsonl, */*;q=0.1", true),
-            ("application/json, application/x-ndjson;q=0.5", false),
-            ("application/json;q=0.1, Application/X-NDJSON", true),
-            ("application/x-ndjson;q=0", false),
+    fn lines_and_tables_only_when_they_are_asked_for() {
+        use Layout::{Array, Csv, Lines};
+        for (accept, layout) in [
+            ("*/*", Array),
+            ("application/x-ndjson", Lines),
+            ("application/jsonl, */*;q=0.1", Lines),
+            ("application/json, application/x-ndjson;q=0.5", Array),
+            ("application/json;q=0.1, Application/X-NDJSON", Lines),
+            ("application/x-ndjson;q=0", Array),
+            ("text/csv", Csv),
+            ("text/csv; header=present", Csv),
+            ("text/csv;q=0.5, application/json", Array),
+            ("text/csv, application/x-ndjson;q=0.9", Csv),
+            ("text/html, */*", Array),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, accept.parse().unwrap());
-            assert_eq!(prefers_lines(&headers), lines, "{accept}");
+            assert_eq!(preferred(&headers), layout, "{accept}");
         }
-        assert!(!prefers_lines(&HeaderMap::new()));
+        assert_eq!(preferred(&HeaderMap::new()), Array);
     }
 }

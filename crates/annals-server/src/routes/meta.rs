@@ -1,4 +1,4 @@
-//! What the server is and how the log stands.
+//! What the server is and how its logs stand.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,20 +8,30 @@ use annals_log::LogState;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
+use super::addressed::Addressed;
 use super::json;
 use crate::app::App;
 use crate::problem::{Kind, Refusal};
 use crate::query;
 
-const ENDPOINTS: [(&str, &str); 11] = [
+const ENDPOINTS: [(&str, &str); 17] = [
     ("GET  /", "this page"),
     ("GET  /healthz", "the process lives"),
     ("GET  /readyz", "the log takes events"),
     (
         "POST /events",
-        "append one event, a JSON array of events, or one event a line (application/x-ndjson)",
+        "append one event, a JSON array of events, or one event a line (application/x-ndjson); recognised when sent again by \
+         Idempotency-Key, or Annals-Producer and Annals-Sequence",
     ),
-    ("GET  /events", "query events (kind / source / limit / after)"),
+    (
+        "GET  /events",
+        "query events (kind / source / actor / text / since / … / limit / after / order / cursor / format)",
+    ),
+    ("GET  /events/count", "how many events match, as of which event"),
+    (
+        "GET  /events/histogram",
+        "how many events match over time (buckets / interval)",
+    ),
     ("GET  /events/{id}", "fetch one event"),
     (
         "GET  /stream",
@@ -37,6 +47,13 @@ const ENDPOINTS: [(&str, &str); 11] = [
         "verify the chain and compare it with a checkpoint kept elsewhere",
     ),
     ("GET  /stats", "counts"),
+    ("GET  /logs", "the logs that there are"),
+    ("POST /logs", "make a log ({\"name\"})"),
+    ("GET  /logs/{log}", "one log and where it ends"),
+    (
+        "     /logs/{log}/…",
+        "every path above from /events on, of that log; without /logs/{log} they are those of the log `default`",
+    ),
 ];
 
 pub(super) async fn root() -> Response {
@@ -59,7 +76,7 @@ pub(super) async fn healthz() -> Response {
 }
 
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
-    let why = match app.log.state() {
+    let why = match app.logs.state() {
         LogState::Running => {
             return Ok(json(&Health {
                 status: Cow::Borrowed("ok"),
@@ -75,9 +92,9 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Refu
     Err(Refusal::new(Kind::NotReady, why))
 }
 
-pub(super) async fn stats(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn stats(addressed: Addressed, request: Request) -> Result<Response, Refusal> {
     query::no_parameters(request.uri())?;
-    let head = app.reader.head();
+    let head = addressed.log.head();
     let latest_hash = head.size.last().map(|_| head.hash.to_string());
     Ok(json(&Stats {
         count: head.size.0,
@@ -86,9 +103,9 @@ pub(super) async fn stats(State(app): State<Arc<App>>, request: Request) -> Resu
     }))
 }
 
-pub(super) async fn checkpoint(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn checkpoint(addressed: Addressed, request: Request) -> Result<Response, Refusal> {
     query::no_parameters(request.uri())?;
-    let head = app.reader.head();
+    let head = addressed.log.head();
     let Some(last) = head.size.last() else {
         return Err(Refusal::new(
             Kind::NotFound,

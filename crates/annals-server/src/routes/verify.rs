@@ -8,10 +8,12 @@ use annals_core::hash::EventHash;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
+use super::addressed::Addressed;
 use super::json;
 use crate::app::{App, ReadFailed, blocking};
 use crate::bodies;
 use crate::ingest::Format;
+use crate::logs::OneLog;
 use crate::problem::{Kind, Refusal, excerpt};
 use crate::query;
 
@@ -19,13 +21,14 @@ use crate::query;
 const CHECKPOINT_BYTES_MAX: usize = 1024;
 
 /// `?full=true` reads everything again.
-pub(super) async fn verify(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn verify(addressed: Addressed, request: Request) -> Result<Response, Refusal> {
     let [full] = query::parameters(request.uri(), ["full"])?;
     let full = full.map_or(Ok(false), |text| query::flag("full", &text))?;
+    let verifier = addressed.log.verifier();
     let verification = if full {
-        app.verifier.verify_fully().await?
+        verifier.verify_fully().await?
     } else {
-        app.verifier.verify().await?
+        verifier.verify().await?
     };
     Ok(json(&verification))
 }
@@ -33,6 +36,7 @@ pub(super) async fn verify(State(app): State<Arc<App>>, request: Request) -> Res
 /// Compares the log with a checkpoint that was kept elsewhere.
 pub(super) async fn verify_checkpoint(
     State(app): State<Arc<App>>,
+    Addressed { log, .. }: Addressed,
     request: Request,
 ) -> Result<Response, Refusal> {
     query::no_parameters(request.uri())?;
@@ -45,8 +49,8 @@ pub(super) async fn verify_checkpoint(
     }
     let (body, _hold) = bodies::receive(&app, request.into_body(), CHECKPOINT_BYTES_MAX).await?;
     let (event, hash) = parsed(&body)?;
-    let mut verification = app.verifier.verify().await?;
-    let found = hash_of(&app, event).await;
+    let mut verification = log.verifier().verify().await?;
+    let found = hash_of(&log, event).await;
     // What is broken already says why; an unreadable event behind the break must not hide that.
     let found = if verification.valid {
         found?
@@ -94,11 +98,11 @@ fn parsed(body: &[u8]) -> Result<(EventId, EventHash), Refusal> {
     Ok((event, hash))
 }
 
-async fn hash_of(app: &App, event: EventId) -> Result<Option<EventHash>, ReadFailed> {
-    if !app.reader.head().size.contains(event) {
+async fn hash_of(log: &OneLog, event: EventId) -> Result<Option<EventHash>, ReadFailed> {
+    if !log.head().size.contains(event) {
         return Ok(None);
     }
-    let reader = Arc::clone(&app.reader);
+    let reader = log.reader();
     let run = blocking(move || reader.read(event, 1)).await??;
     Ok(run.get(0).map(|event| event.hash))
 }
