@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{append, get, query, serve, tail, verify};
+use crate::commands::{append, get, index, logs, query, serve, stats, tail, verify};
 use crate::settings::Settings;
 
 /// A tamper-evident audit log: record events, read them back, and prove that nobody changed them.
@@ -39,11 +39,12 @@ Examples:
   annals append --file events.ndjson                         record many
   annals query --source me --limit 10                        read them back
   annals tail                                                follow new ones
+  annals logs create orders                                  another log, beside the one named default
   annals verify                                              prove that nothing was changed";
 
 const AFTER: &str = "\
 Settings: flags, then the environment, then annals.toml (url, data_dir, listen, allow_unauthenticated, log_format, log_level, \
-                     journal_file_bytes).
+                     journal_file_bytes, logs_max).
 
 Exit codes: 0 ok, 1 error, 2 usage, 3 integrity failure, 4 incomplete or unverifiable, 5 not allowed, 6 unreachable";
 
@@ -55,6 +56,9 @@ enum Command {
     Get(get::Args),
     Tail(tail::Args),
     Verify(verify::Args),
+    Logs(logs::Args),
+    Stats(stats::Args),
+    Index(index::Args),
 }
 
 impl Cli {
@@ -68,6 +72,9 @@ impl Cli {
             Command::Get(args) => get::run(&args, &settings),
             Command::Tail(args) => tail::run(&args, &settings),
             Command::Verify(args) => verify::run(&args, &settings),
+            Command::Logs(args) => logs::run(&args, &settings),
+            Command::Stats(args) => stats::run(&args, &settings),
+            Command::Index(args) => index::run(&args, &settings),
         }
     }
 }

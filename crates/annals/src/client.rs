@@ -6,10 +6,12 @@
 use std::error::Error;
 use std::time::Duration;
 
+use annals_api::names::LOGS;
 use annals_api::{Outcome, Problem};
+use annals_store::LogName;
 use anyhow::{Context, Result, bail};
 use memchr::memchr;
-use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::header::{ACCEPT, LINK, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
 use tokio::runtime::{Builder, Runtime};
@@ -17,6 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::exit::Failure;
 use crate::settings::Settings;
 
+/// For requests without a query.
+pub(crate) const NO_QUERY: &[(&str, String)] = &[];
 /// Longest line that is taken from a server or a file, in bytes.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -41,10 +45,20 @@ impl Server {
     }
 }
 
-/// A client of one server.
+/// The `--log` of a command that is about one log.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OfLog {
+    /// Which log [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) log: Option<LogName>,
+}
+
+/// A client of one server, or of one log of it.
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+    /// What stands in front of every path.
+    prefix: String,
 }
 
 impl Client {
@@ -65,7 +79,14 @@ impl Client {
         Ok(Self {
             http: http.build().context("the HTTP client can not be set up")?,
             base,
+            prefix: String::new(),
         })
+    }
+
+    /// The same server, whose paths are now those of one log; `None` is the log that answers at the root.
+    pub(crate) fn of_log(self, log: Option<&LogName>) -> Self {
+        let prefix = log.map_or_else(String::new, |log| format!("{LOGS}/{log}"));
+        Self { prefix, ..self }
     }
 
     /// The server, for messages.
@@ -74,7 +95,12 @@ impl Client {
     }
 
     /// `GET path?query`, with what is accepted.
-    pub(crate) fn get(&self, path: &str, query: &[(&str, String)], accept: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn get(
+        &self,
+        path: &str,
+        query: &[(impl AsRef<str>, String)],
+        accept: &str,
+    ) -> reqwest::RequestBuilder {
         let mut url = self.at(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -107,7 +133,8 @@ impl Client {
 
     fn at(&self, path: &str) -> Url {
         let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        let base = self.base.path().trim_end_matches('/');
+        url.set_path(&format!("{base}{}{path}", self.prefix));
         url
     }
 }
@@ -135,6 +162,19 @@ fn is_loopback(url: &Url) -> bool {
         .trim_end_matches(']')
         .parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The query of the next page, as the answer's `Link` has it (RFC 8288); `None` when there is no further page.
+///
+/// Only the query is taken: whatever the link says, the next request goes to the same server and path.
+pub(crate) fn next_page(response: &Response) -> Option<Vec<(String, String)>> {
+    let link = response.headers().get(LINK)?.to_str().ok()?;
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    parameters.contains("rel=\"next\"").then_some(())?;
+    let query = target.split_once('?')?.1;
+    let mut url = Url::parse("http://localhost/").ok()?;
+    url.set_query(Some(query));
+    Some(url.query_pairs().into_owned().collect())
 }
 
 /// The innermost reason, which is the one that helps: "connection refused" rather than "error sending request".
@@ -295,6 +335,10 @@ mod tests {
                 .build()
                 .unwrap();
             assert_eq!(request.url().as_str(), url);
+            let of_log = client.of_log(Some(&"a-b".parse().unwrap()));
+            let request = of_log.get("/events/1", NO_QUERY, "x/y").build().unwrap();
+            let expected = url.replace("/events?kind=a+b", "/logs/a-b/events/1");
+            assert_eq!(request.url().as_str(), expected);
         }
         for wrong in ["127.0.0.1:8093", "localhost:8093", "ftp://x", "http://x/?a=b", ""] {
             assert!(Client::new(wrong).is_err(), "{wrong}");

@@ -14,14 +14,26 @@ const WIDTH_DEFAULT: usize = 120;
 const TIMESTAMP_WIDTH: usize = 32;
 const KIND_WIDTH: usize = 24;
 const SOURCE_WIDTH: usize = 24;
+const LOG_WIDTH: usize = 16;
 const PAYLOAD_WIDTH_MIN: usize = 20;
 
 /// A table of events; the heading comes with the first row.
 #[derive(Debug)]
 pub(crate) struct Table {
     colour: bool,
+    /// Whether each event comes with the name of its log.
+    labelled: bool,
     width: usize,
     headed: bool,
+}
+
+/// An event of several logs' answer.
+#[derive(Deserialize)]
+struct Labelled<'a> {
+    #[serde(borrow)]
+    log: Cow<'a, str>,
+    #[serde(borrow)]
+    event: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -38,12 +50,12 @@ struct Event<'a> {
 }
 
 impl Table {
-    /// As wide as the terminal.
-    pub(crate) fn new(colour: bool) -> Self {
-        let width = terminal_size::terminal_size().map_or(WIDTH_DEFAULT, |(width, _)| usize::from(width.0));
+    /// As wide as the terminal; with a column for the log when events are `labelled` with it.
+    pub(crate) fn new(colour: bool, labelled: bool) -> Self {
         Self {
             colour,
-            width,
+            labelled,
+            width: width(),
             headed: false,
         }
     }
@@ -52,28 +64,44 @@ impl Table {
     pub(crate) fn row(&mut self, event: &[u8]) -> String {
         let mut out = String::new();
         if !std::mem::replace(&mut self.headed, true) {
-            out = Paint::Bold.on(
-                &self.cells("ID", "TIMESTAMP", "KIND", "SOURCE", "PAYLOAD"),
-                self.colour,
-            );
+            let heading = self.cells("LOG", ["ID", "TIMESTAMP", "KIND", "SOURCE", "PAYLOAD"]);
+            out = Paint::Bold.on(&heading, self.colour);
             out.push('\n');
         }
-        let row = match serde_json::from_slice::<Event<'_>>(event) {
-            Ok(event) => self.cells(
-                &event.event_id.to_string(),
+        out.push_str(&match self.event_row(event) {
+            Ok(row) => row,
+            Err(_) => clipped(&String::from_utf8_lossy(event), self.width),
+        });
+        out
+    }
+
+    fn event_row(&self, text: &[u8]) -> serde_json::Result<String> {
+        let (log, event): (Cow<'_, str>, Event<'_>) = if self.labelled {
+            let labelled: Labelled<'_> = serde_json::from_slice(text)?;
+            (labelled.log, serde_json::from_str(labelled.event.get())?)
+        } else {
+            (Cow::Borrowed(""), serde_json::from_slice(text)?)
+        };
+        let id = event.event_id.to_string();
+        Ok(self.cells(
+            &log,
+            [
+                &id,
                 &event.timestamp,
                 &event.kind,
                 &event.source,
                 event.payload.get(),
-            ),
-            Err(_) => clipped(&String::from_utf8_lossy(event), self.width),
-        };
-        out.push_str(&row);
-        out
+            ],
+        ))
     }
 
-    fn cells(&self, id: &str, timestamp: &str, kind: &str, source: &str, payload: &str) -> String {
-        let mut row = format!("{id:>8}");
+    fn cells(&self, log: &str, [id, timestamp, kind, source, payload]: [&str; 5]) -> String {
+        let mut row = String::new();
+        if self.labelled {
+            let log = clipped(log, LOG_WIDTH);
+            row = format!("{log:LOG_WIDTH$}  ");
+        }
+        row.push_str(&format!("{id:>8}"));
         for (text, width) in [
             (timestamp, TIMESTAMP_WIDTH),
             (kind, KIND_WIDTH),
@@ -92,8 +120,13 @@ impl Table {
     }
 }
 
+/// How wide a line may be.
+pub(crate) fn width() -> usize {
+    terminal_size::terminal_size().map_or(WIDTH_DEFAULT, |(width, _)| usize::from(width.0))
+}
+
 /// At most `width` characters, harmless ones.
-fn clipped(text: &str, width: usize) -> String {
+pub(crate) fn clipped(text: &str, width: usize) -> String {
     let mut out = String::new();
     // One character more than fits is enough to know that it does not fit.
     for character in text.chars().take(width + 1) {
@@ -126,6 +159,7 @@ mod tests {
     fn rows_are_clipped_and_harmless() {
         let mut table = Table {
             colour: false,
+            labelled: false,
             width: 130,
             headed: true,
         };
@@ -134,6 +168,13 @@ mod tests {
             table.row(event),
             "       7  2026-05-15T03:14:15+00:00         other                     x\\u{1b}[2J\\u{202e}y       \
              {\"a\":\"\\u001b[31m\"}"
+        );
+        table.labelled = true;
+        let event = String::from_utf8_lossy(event);
+        let labelled = table.row(format!("{{\"log\":\"a\",\"event\":{event}}}").as_bytes());
+        assert!(
+            labelled.starts_with("a                        7  2026-05-15T"),
+            "{labelled}"
         );
         assert_eq!(clipped("abcdef", 6), "abcdef");
         assert_eq!(clipped("abcdefg", 6), "abcde…");

@@ -21,6 +21,9 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8093";
 const DEFAULT_DATA_DIR: &str = "./annals-data";
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = annals_api::names::DEFAULT_PORT;
+/// Each log is a directory, and a little memory; above the largest of these, a start would take minutes.
+const LOGS_MAX: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const DEFAULT_LOGS_MAX: usize = 10_000;
 const DEFAULT_JOURNAL_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Below this a file holds hardly more than its header; above, it could take minutes to make one.
 const JOURNAL_FILE_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=4 * 1024 * 1024 * 1024;
@@ -39,6 +42,8 @@ pub(crate) struct File {
     allow_unauthenticated: Option<bool>,
     /// Length of a journal file of `serve`.
     journal_file_bytes: Option<u64>,
+    /// Most logs that `serve` has.
+    logs_max: Option<usize>,
     /// Form of the log lines of `serve`.
     log_format: Option<LogFormat>,
     /// How much `serve` says.
@@ -90,6 +95,7 @@ struct Environment {
     port: Option<String>,
     allow_unauthenticated: Option<String>,
     journal_file_bytes: Option<String>,
+    logs_max: Option<String>,
     log_format: Option<String>,
     log_level: Option<String>,
 }
@@ -105,6 +111,7 @@ impl Environment {
             port: get("PORT"),
             allow_unauthenticated: get("ANNALS_ALLOW_UNAUTHENTICATED"),
             journal_file_bytes: get("ANNALS_JOURNAL_FILE_BYTES"),
+            logs_max: get("ANNALS_LOGS_MAX"),
             log_format: get("ANNALS_LOG_FORMAT"),
             log_level: get("ANNALS_LOG_LEVEL"),
         }
@@ -229,6 +236,25 @@ impl Settings {
             return Err(Failure::Usage(message).into());
         }
         Ok(bytes)
+    }
+
+    /// Most logs that there may be.
+    pub(crate) fn logs_max(&self, flag: Option<usize>) -> Result<usize> {
+        let from_environment = self.environment.logs_max.as_deref().map(|text| {
+            text.parse()
+                .map_err(|_| Failure::Usage(format!("ANNALS_LOGS_MAX: \"{text}\" is no number of logs")))
+        });
+        let logs = match (flag, from_environment) {
+            (Some(logs), _) => logs,
+            (None, Some(logs)) => logs?,
+            (None, None) => self.file.logs_max.unwrap_or(DEFAULT_LOGS_MAX),
+        };
+        if !LOGS_MAX.contains(&logs) {
+            let (min, max) = LOGS_MAX.into_inner();
+            let message = format!("there may be {min} to {max} logs, not {logs}; see --logs-max");
+            return Err(Failure::Usage(message).into());
+        }
+        Ok(logs)
     }
 
     /// Form of the log lines.
@@ -433,6 +459,28 @@ mod tests {
             bytes(&settings(&environment, "journal_file_bytes = 1"), None),
             200_000
         );
+    }
+
+    /// Red when: `logs_max` asks the environment before the flag, or the file before the environment; a bound of `LOGS_MAX`
+    /// moves by one.
+    #[test]
+    fn the_nearest_number_of_logs_counts() {
+        let logs = |settings: &Settings, flag| settings.logs_max(flag).ok();
+        let all = settings(&[("ANNALS_LOGS_MAX", "20")], "logs_max = 10");
+        assert_eq!(logs(&all, Some(30)), Some(30));
+        assert_eq!(logs(&all, None), Some(20));
+        assert_eq!(logs(&settings(&[], "logs_max = 10"), None), Some(10));
+        assert_eq!(logs(&settings(&[], ""), None), Some(10_000));
+        for (given, taken) in [
+            ("0", false),
+            ("1", true),
+            ("1000000", true),
+            ("1000001", false),
+            ("few", false),
+        ] {
+            let settings = settings(&[("ANNALS_LOGS_MAX", given)], "");
+            assert_eq!(logs(&settings, None).is_some(), taken, "{given}");
+        }
     }
 
     /// Red when: a bound of `JOURNAL_FILE_BYTES` moves by one, or only the flag is compared with them.

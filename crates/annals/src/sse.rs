@@ -1,10 +1,12 @@
 //! Server-sent events, as far as `GET /stream` uses them (WHATWG HTML, section 9.2.6).
 
+use crate::place::Place;
+
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// The event's id.
-    pub(crate) id: u64,
+    /// Where a reader is that has seen it.
+    pub(crate) id: Place,
     /// The event as JSON.
     pub(crate) data: Vec<u8>,
 }
@@ -12,7 +14,7 @@ pub(crate) struct Message {
 /// Puts messages together from lines.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
-    id: Option<u64>,
+    id: Option<Place>,
     data: Vec<u8>,
 }
 
@@ -28,7 +30,7 @@ impl Parser {
         let value = line.get(colon + 1..).unwrap_or_default();
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match &line[..colon] {
-            b"id" => self.id = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
+            b"id" => self.id = std::str::from_utf8(value).ok().and_then(Place::parse),
             b"data" => {
                 if !self.data.is_empty() {
                     self.data.push(b'\n');
@@ -58,11 +60,11 @@ mod tests {
             found,
             [
                 Message {
-                    id: 7,
+                    id: Place::parse("7").unwrap(),
                     data: b"{\"a\":\n1}".to_vec()
                 },
                 Message {
-                    id: 9,
+                    id: Place::parse("9").unwrap(),
                     data: b"x".to_vec()
                 }
             ]

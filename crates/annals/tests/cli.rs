@@ -18,8 +18,35 @@ fn wrong_usage_is_told_apart() {
         (&["get"], "<ID>"),
         (&["get", "0"], "0"),
         (&["get", "x"], "x"),
-        (&["query", "--limit", "0"], "100000"),
-        (&["query", "--limit", "100001"], "100000"),
+        (&["query", "--limit", "0"], "--limit"),
+        (&["query", "--limit", "100001"], "--order newest"),
+        (&["query", "--order", "last"], "newest"),
+        (&["query", "--count", "--limit", "1"], "--limit"),
+        (&["query", "--count", "--format", "csv"], "--format json"),
+        (&["query", "--json", "--format", "csv"], "--format"),
+        (&["query", "--log", "A"], "a-z"),
+        (&["tail", "--from", "2", "--log", "a", "--log", "b"], "--since"),
+        (&["logs"], "Usage:"),
+        (&["logs", "create", "Orders"], "a-z"),
+        (&["index", "rebuild", "--log", ".."], "a-z"),
+        (&["append", "--idempotency-key", "k", "--file", "x"], "--kind"),
+        (
+            &[
+                "append",
+                "--kind",
+                "other",
+                "--source",
+                "s",
+                "--idempotency-key",
+                "a b",
+            ],
+            "without spaces",
+        ),
+        (
+            &["append", "--kind", "other", "--source", "s", "--producer", "p"],
+            "--sequence",
+        ),
+        (&["verify", "--file", "x", "--log", "a"], "--log"),
         (&["query", "--url", "localhost:8093"], "use http://HOST:PORT"),
         (&["tail", "--count", "0"], "--count"),
         (&["append", "--kind", "other"], "--source"),
@@ -147,7 +174,7 @@ fn what_the_server_refuses_is_passed_on() {
     server
         .run(&["tail", "--from", "9"])
         .exits(1)
-        .says("the log ends at event 0");
+        .says("ends at event 0");
     let mut proxied = command(
         server.dir.path(),
         ["query", "--url", &server.url.replace("127.0.0.1", "localhost")],

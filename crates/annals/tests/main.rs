@@ -9,7 +9,10 @@
 mod append;
 mod cli;
 mod cloudtrail;
+mod index;
+mod logs;
 mod process;
+mod query;
 mod readme;
 mod scripted;
 mod serve;

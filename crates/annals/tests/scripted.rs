@@ -25,7 +25,14 @@ pub(crate) enum Answer {
 /// The server.
 pub(crate) struct Scripted {
     pub(crate) url: String,
-    thread: JoinHandle<Vec<String>>,
+    thread: JoinHandle<Vec<Request>>,
+}
+
+/// What was asked.
+pub(crate) struct Request {
+    /// Method, path and query.
+    pub(crate) line: String,
+    pub(crate) body: String,
 }
 
 impl Scripted {
@@ -44,6 +51,11 @@ impl Scripted {
 
     /// The bodies of the requests, once all answers were given.
     pub(crate) fn bodies(self) -> Vec<String> {
+        self.requests().into_iter().map(|request| request.body).collect()
+    }
+
+    /// The requests, once all answers were given.
+    pub(crate) fn requests(self) -> Vec<Request> {
         self.thread.join().unwrap()
     }
 }
@@ -56,23 +68,23 @@ pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Answer {
     ))
 }
 
-fn serve(stream: &mut TcpStream, answer: &Answer) -> String {
-    let body = read_request(stream);
+fn serve(stream: &mut TcpStream, answer: &Answer) -> Request {
+    let request = read_request(stream);
     let text = match answer {
         Answer::Cut => {
             stream.shutdown(Shutdown::Both).unwrap();
-            return body;
+            return request;
         }
         Answer::Send(text) => text.clone(),
         Answer::Held { arrived, release } => {
             arrived.send(()).unwrap();
             release.recv().unwrap();
-            receipts(1, &body)
+            receipts(1, &request.body)
         }
-        Answer::Receipts(first) => receipts(*first, &body),
+        Answer::Receipts(first) => receipts(*first, &request.body),
     };
     stream.write_all(text.as_bytes()).unwrap();
-    body
+    request
 }
 
 fn receipts(first: u64, body: &str) -> String {
@@ -86,9 +98,12 @@ fn receipts(first: u64, body: &str) -> String {
     )
 }
 
-fn read_request(stream: &mut TcpStream) -> String {
+fn read_request(stream: &mut TcpStream) -> Request {
     let mut reader = BufReader::new(stream);
     let mut len = 0;
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    let first = first.trim_end().trim_end_matches(" HTTP/1.1");
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
@@ -102,5 +117,8 @@ fn read_request(stream: &mut TcpStream) -> String {
     }
     let mut body = vec![0; len];
     reader.read_exact(&mut body).unwrap();
-    String::from_utf8(body).unwrap()
+    Request {
+        line: first.to_owned(),
+        body: String::from_utf8(body).unwrap(),
+    }
 }

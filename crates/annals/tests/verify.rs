@@ -162,7 +162,7 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-fn first_journal_file(data: &Path) -> PathBuf {
+pub(crate) fn first_journal_file(data: &Path) -> PathBuf {
     fs::read_dir(data.join("journal"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -278,7 +278,7 @@ fn a_break_before_damage_is_the_one_that_is_named() {
 }
 
 /// Makes the checksums of the frame at `at` right again, as someone who knows docs/format.md would.
-fn mend_checksums(content: &mut [u8], at: usize) {
+pub(crate) fn mend_checksums(content: &mut [u8], at: usize) {
     let word = |content: &[u8], offset: usize| {
         let bytes = content[at + offset..at + offset + 4].try_into().unwrap();
         usize::try_from(u32::from_le_bytes(bytes)).unwrap()
@@ -342,7 +342,7 @@ fn a_newer_format_is_unverifiable() {
     let (_, dir) = Server::start().stop("TERM");
     let path = dir.path().join("annals-data/FORMAT");
     let format = fs::read_to_string(&path).unwrap();
-    let newer = format.replacen("annals-data 1\n", "annals-data 99\n", 1);
+    let newer = format.replacen("annals-data 2\n", "annals-data 99\n", 1);
     assert_ne!(newer, format);
     fs::write(&path, newer).unwrap();
     run(dir.path(), &["verify"]).exits(4).says("99");

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use reqwest::StatusCode;
 
 use crate::cli::TEMPLATE;
-use crate::client::{Refusal, Server, runtime};
+use crate::client::{NO_QUERY, OfLog, Refusal, Server, runtime};
 use crate::exit::HELP;
 use crate::output::Output;
 use crate::settings::Settings;
@@ -13,6 +13,7 @@ use crate::settings::Settings;
 const EXAMPLES: &str = "\
 Examples:
   annals get 42                                the event, as it was sealed
+  annals get 42 --log orders                   event 42 of another log
   annals get 42 --url https://logs.example     from another server";
 
 /// Print one event as JSON.
@@ -23,21 +24,24 @@ pub(crate) struct Args {
     #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     id: u64,
     #[command(flatten)]
+    of: OfLog,
+    #[command(flatten)]
     server: Server,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, settings: &Settings) -> Result<()> {
-    let client = args.server.client(settings)?;
+    let client = args.server.client(settings)?.of_log(args.of.log.as_ref());
     let event = runtime()?.block_on(async {
-        let request = client.get(&format!("{EVENTS}/{}", args.id), &[], JSON);
+        let request = client.get(&format!("{EVENTS}/{}", args.id), NO_QUERY, JSON);
         let response = request.send().await.map_err(|error| client.unreachable(&error))?;
         match response.status() {
             status if status.is_success() => Ok(response
                 .bytes()
                 .await
                 .map_err(|error| client.unreachable(&error))?),
-            StatusCode::NOT_FOUND => bail!(
+            // Of a log that was named, the server says whether that is there at all.
+            StatusCode::NOT_FOUND if args.of.log.is_none() => bail!(
                 "{} has no event {}; `annals query --limit 1` shows the last one",
                 client.name(),
                 args.id

@@ -1,4 +1,4 @@
-//! `annals serve`: the log on the embedded engine, behind its HTTP interface.
+//! `annals serve`: all logs on the embedded engine, behind their HTTP interface.
 //!
 //! Order matters: whether it may listen is decided before anything is touched; the address is taken before the data is
 //! opened, so a mistaken address changes nothing; on the way down the server stops taking requests, then the log finishes
@@ -9,13 +9,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use annals_log::{Fatal, Log, LogOptions, Sequencer, SystemClock};
+use annals_log::{Fatal, LogOptions, Logs, Sequencer, SystemClock};
 use annals_server::{Parts, check_listen};
-use annals_store::{ReadLog, Recovery};
-use annals_store_file::{Maintenance, OpenError, Opened};
+use annals_store::{LogDirectory, Recovery};
+use annals_store_file::{IndexMaintenance, Maintenance, OpenError, Opened};
 use anyhow::{Context, Result, anyhow};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,7 +42,7 @@ Examples:
   annals serve --listen 0.0.0.0:8093 --allow-unauthenticated
                                                            for every machine that can reach this one, unprotected";
 
-/// Run the log and its HTTP interface until SIGINT or SIGTERM.
+/// Run the logs and their HTTP interface until SIGINT or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(help_template = TEMPLATE, before_help = EXAMPLES, after_help = HELP)]
 pub(crate) struct Args {
@@ -58,6 +59,10 @@ pub(crate) struct Args {
     /// [env: ANNALS_JOURNAL_FILE_BYTES]
     #[arg(long, value_name = "BYTES")]
     journal_file_bytes: Option<u64>,
+    /// Most logs there may be; with more, none is made any more, and those that there are go on [default: 10000]
+    /// [env: ANNALS_LOGS_MAX]
+    #[arg(long, value_name = "COUNT")]
+    logs_max: Option<usize>,
     /// Form of the log lines on stderr [default: text] [env: ANNALS_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -79,11 +84,15 @@ pub(crate) fn run(args: &Args, settings: &Settings) -> Result<()> {
         journal_file_bytes: settings.journal_file_bytes(args.journal_file_bytes)?,
         ..annals_store_file::Options::default()
     };
+    let log_options = LogOptions {
+        logs_max: settings.logs_max(args.logs_max)?,
+        ..LogOptions::default()
+    };
     let listener = bind(&listen, options.allow_unauthenticated)?;
     let data_dir = settings.data_dir(args.data_dir.as_deref());
     let opened = annals_store_file::open(&data_dir, engine).map_err(|error| not_opened(error, &data_dir))?;
     report_recovery(&opened.recovery, &data_dir);
-    let running = Running::start(opened, format)?;
+    let running = Running::start(opened, log_options, format)?;
     let served = running.serve(listener, options, &data_dir);
     let stopped = running.stop();
     served.and(stopped)
@@ -141,12 +150,13 @@ fn cannot_bind(error: &io::Error, addresses: &[SocketAddr], listen: &Listen) -> 
     }
 }
 
-fn not_opened(error: OpenError, data_dir: &Path) -> anyhow::Error {
+/// Why a data directory can not be opened, and what to do about it.
+pub(crate) fn not_opened(error: OpenError, data_dir: &Path) -> anyhow::Error {
     let place = data_dir.display().to_string();
     let error = anyhow::Error::new(error);
     let advice = match Exit::of(&error) {
         Exit::Integrity => format!(
-            "{place} is not served, to keep it as it is; `annals verify --data-dir {place}` says more"
+            "{place} is not opened, to keep it as it is; `annals verify --data-dir {place}` says more"
         ),
         _ => format!("{place} can not be opened"),
     };
@@ -168,47 +178,55 @@ fn report_recovery(recovery: &Recovery, data_dir: &Path) {
     }
 }
 
-/// The threads of a running log.
+/// The threads that run the logs.
 struct Running {
-    log: Log,
-    reader: Arc<dyn ReadLog>,
+    logs: Logs,
+    directory: Arc<dyn LogDirectory>,
     sequencer: Sequencer,
     maintenance: JoinHandle<()>,
+    index: JoinHandle<()>,
+    /// Tells the index that what is left to build can wait until the next start.
+    is_stopping: Arc<AtomicBool>,
     format: LogFormat,
 }
 
 impl Running {
-    fn start(opened: Opened, format: LogFormat) -> Result<Self> {
-        let id = opened.log_id();
+    fn start(opened: Opened, options: LogOptions, format: LogFormat) -> Result<Self> {
         let Opened {
             journal,
             maintenance,
-            log: reader,
+            index,
+            logs: directory,
             ..
         } = opened;
         let maintenance = thread::Builder::new()
             .name(String::from("maintenance"))
             .spawn(move || maintain(&maintenance))
             .context("the maintenance thread can not be started")?;
-        let (log, sequencer) = annals_log::start(
-            Box::new(journal),
-            id,
-            Box::new(SystemClock),
-            LogOptions::default(),
-        )?;
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let index = thread::Builder::new()
+            .name(String::from("index"))
+            .spawn({
+                let is_stopping = Arc::clone(&is_stopping);
+                move || build_index(&index, &is_stopping)
+            })
+            .context("the thread that builds the index can not be started")?;
+        let (logs, sequencer) = Logs::start(Box::new(journal), Box::new(SystemClock), options)?;
         Ok(Self {
-            log,
-            reader,
+            logs,
+            directory,
             sequencer,
             maintenance,
+            index,
+            is_stopping,
             format,
         })
     }
 
     fn serve(&self, listener: TcpListener, options: annals_server::Options, data_dir: &Path) -> Result<()> {
         let parts = Parts {
-            log: self.log.clone(),
-            reader: Arc::clone(&self.reader),
+            logs: self.logs.clone(),
+            directory: Arc::clone(&self.directory),
         };
         let address = listener.local_addr().context("the listener has no address")?;
         listener
@@ -221,8 +239,8 @@ impl Running {
         runtime.block_on(async {
             let shutdown = shutdown_signal(self.format)?;
             let listener = tokio::net::TcpListener::from_std(listener).context("the listener can not be used")?;
-            let events = self.log.head().size;
-            announce(self.format, &format!("listening on http://{address}; data in {}; {events} events", data_dir.display()));
+            let held = self.held();
+            announce(self.format, &format!("listening on http://{address}; data in {}; {held}", data_dir.display()));
             if options.allow_unauthenticated && !address.ip().is_loopback() {
                 warn!(%address, "everybody who can reach this address can read and append: there is no authentication");
             }
@@ -230,12 +248,29 @@ impl Running {
         })
     }
 
+    /// How much there is.
+    fn held(&self) -> String {
+        let manifests = self.directory.list();
+        let opened = manifests
+            .iter()
+            .filter_map(|log| self.directory.open(log.name.as_str()));
+        let events: u64 = opened.map(|(_, events)| events.head().size.0).sum();
+        match manifests.len() {
+            1 => format!("{events} events"),
+            logs => format!("{events} events in {logs} logs"),
+        }
+    }
+
     /// Finishes what was accepted and lets go of the data.
     fn stop(self) -> Result<()> {
-        self.log.stop();
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.logs.stop();
         let stopped = self.sequencer.join();
         if self.maintenance.join().is_err() {
             warn!("the maintenance had ended before");
+        }
+        if self.index.join().is_err() {
+            warn!("the building of the index had ended before");
         }
         match stopped {
             Ok(()) => {
@@ -243,7 +278,7 @@ impl Running {
                 Ok(())
             }
             Err(fatal) => {
-                let message = format!("the log had stopped taking events: {fatal}");
+                let message = format!("the logs had stopped taking events: {fatal}");
                 match *fatal {
                     Fatal::Integrity(_) | Fatal::LostHead { .. } => Err(Failure::Integrity(message).into()),
                     Fatal::Fenced { .. } | Fatal::NoSuchLog(_) | Fatal::Panicked => Err(anyhow!(message)),
@@ -267,6 +302,22 @@ fn maintain(maintenance: &Maintenance) {
         if let Err(error) = maintenance.step() {
             warn!(%error, "a step of the maintenance failed and will be tried again");
             thread::sleep(MAINTENANCE_PAUSE);
+        }
+    }
+}
+
+/// Builds the index behind the head until the journal is closed. What is left then is built after the next start.
+fn build_index(index: &IndexMaintenance, is_stopping: &AtomicBool) {
+    while index.wait_for_work() {
+        while !is_stopping.load(Ordering::Relaxed) {
+            match index.step() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    warn!(%error, "a step of building the index failed and will be tried again; queries read the events instead");
+                    thread::sleep(MAINTENANCE_PAUSE);
+                }
+            }
         }
     }
 }

@@ -6,16 +6,18 @@
 use std::time::Duration;
 
 use annals_api::Stats;
-use annals_api::names::{EVENT_STREAM, EVENTS, JSON, LAST_EVENT_ID, STATS, STREAM};
+use annals_api::names::{EVENT_STREAM, EVENTS, JSON, LAST_EVENT_ID, LOGS, STATS, STREAM};
+use annals_store::LogName;
 use anyhow::{Context, Result};
 use reqwest::{Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use crate::cli::TEMPLATE;
-use crate::client::{Client, Lines, Refusal, Server, cause, runtime};
-use crate::commands::query::filter;
+use crate::client::{Client, Lines, NO_QUERY, Refusal, Server, cause, runtime};
+use crate::commands::filters::Filters;
 use crate::exit::{Exit, Failure, HELP};
 use crate::output::{Output, Style, say};
+use crate::place::Place;
 use crate::rows::Table;
 use crate::settings::Settings;
 use crate::sse::Parser;
@@ -27,66 +29,98 @@ const EXAMPLES: &str = "\
 Examples:
   annals tail                                    new events, until Ctrl-C
   annals tail --from 1                           all events, then new ones
+  annals tail --since 2026-05-15                 those that came in since then, then new ones
   annals tail --kind request_denied --json       one event a line, for another program
+  annals tail --log orders --log payments        two logs at once
   annals tail --from 1 --count 100               the first hundred, waiting for them if need be";
 
-/// Follow the log: print events as they are sealed.
+/// Follow one log or several: print events as they are sealed.
 #[derive(Debug, clap::Args)]
 #[command(help_template = TEMPLATE, before_help = EXAMPLES, after_help = HELP)]
 pub(crate) struct Args {
-    /// Begin with this event instead of the next new one
+    /// Begin with this event instead of the next new one; of several logs, only with 1
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     from: Option<u64>,
     /// Stop after this many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Only events of this kind
-    #[arg(long)]
-    kind: Option<String>,
-    /// Only events from this source
-    #[arg(long)]
-    source: Option<String>,
     /// One JSON object a line, also on a terminal
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: Server,
+    #[command(flatten)]
+    filters: Filters,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, settings: &Settings) -> Result<()> {
     let client = args.server.client(settings)?;
-    let printer = Printer {
-        output: Output::stdout(),
-        table: match Style::of_stream(args.json) {
-            Style::Human { colour } => Some(Table::new(colour)),
-            Style::Json => None,
-        },
-        left: args.count,
-        seen: 0,
-    };
-    let mut tail = Tail {
-        client,
-        query: filter(args.kind.as_deref(), args.source.as_deref()),
-        printer,
+    let logs = args.filters.logs();
+    if let (Some(id @ 2..), true) = (args.from, logs.len() > 1) {
+        let message = format!(
+            "--from {id} is an event of one log, and several are followed; use --from 1 or --since, or follow one log"
+        );
+        return Err(Failure::Usage(message).into());
+    }
+    let table = match Style::of_stream(args.json) {
+        Style::Human { colour } => Some(Table::new(colour, args.filters.are_labelled())),
+        Style::Json => None,
     };
     runtime()?.block_on(async {
-        tail.printer.seen = match args.from {
-            Some(id) => id - 1,
-            None => tail.last_event().await?,
+        let passed = match (args.from, &args.filters.since) {
+            (Some(id), _) => vec![id - 1; logs.len()],
+            // The server begins there.
+            (None, Some(_)) => vec![0; logs.len()],
+            (None, None) => last_events(&client, &logs).await?,
+        };
+        let printer = Printer {
+            output: Output::stdout(),
+            table,
+            left: args.count,
+            seen: Place::new(&logs, passed),
+        };
+        let mut tail = Tail {
+            client,
+            query: args.filters.parameters(),
+            logs,
+            printer,
         };
         tokio::select! {
             done = tail.follow() => done,
             // The way to end it.
             pressed = tokio::signal::ctrl_c() => pressed.context("Ctrl-C can not be noticed"),
-        }
-    })?;
-    tail.printer.output.flush()
+        }?;
+        tail.printer.output.flush()
+    })
+}
+
+/// Where "now" is in each log. Asked before the stream is, so that a connection that is lost at once loses no event.
+async fn last_events(client: &Client, logs: &[LogName]) -> Result<Vec<u64>> {
+    let mut last_events = Vec::with_capacity(logs.len());
+    for log in logs {
+        let path = if *log == LogName::default_log() {
+            STATS.to_owned()
+        } else {
+            format!("{LOGS}/{log}{STATS}")
+        };
+        let response = client.fetch(client.get(&path, NO_QUERY, JSON)).await?;
+        let stats = response
+            .bytes()
+            .await
+            .map_err(|error| client.unreachable(&error))?;
+        let stats: Stats = serde_json::from_slice(&stats)
+            .with_context(|| format!("{}{path} is not what an audit log answers", client.name()))?;
+        last_events.push(stats.last_event_id);
+    }
+    Ok(last_events)
 }
 
 struct Tail {
     client: Client,
     query: Vec<(&'static str, String)>,
+    /// By name.
+    logs: Vec<LogName>,
     printer: Printer,
 }
 
@@ -99,18 +133,6 @@ enum Ended {
 }
 
 impl Tail {
-    /// Where "now" is. Asked before the stream is, so that a connection that is lost at once loses no event.
-    async fn last_event(&self) -> Result<u64> {
-        let response = self.client.fetch(self.client.get(STATS, &[], JSON)).await?;
-        let stats = response
-            .bytes()
-            .await
-            .map_err(|error| self.client.unreachable(&error))?;
-        let stats: Stats = serde_json::from_slice(&stats)
-            .with_context(|| format!("{}{STATS} is not what an audit log answers", self.client.name()))?;
-        Ok(stats.last_event_id)
-    }
-
     async fn follow(&mut self) -> Result<()> {
         let mut response = self
             .connect()
@@ -122,10 +144,10 @@ impl Tail {
                 Ended::Enough => return Ok(()),
                 Ended::Lost(why) => {
                     say(format!(
-                        "annals: the connection was lost ({why}); resuming behind event {}",
-                        self.printer.seen
+                        "annals: the connection was lost ({why}); resuming behind {}",
+                        self.seen()
                     ));
-                    if lost_behind.replace(self.printer.seen) == Some(self.printer.seen) {
+                    if lost_behind.replace(self.printer.seen.clone()).as_ref() == Some(&self.printer.seen) {
                         self.stop_at_damage().await?;
                     }
                     response = self.reconnect().await?;
@@ -134,26 +156,44 @@ impl Tail {
         }
     }
 
+    /// Where it is, for people.
+    fn seen(&self) -> String {
+        let passed = self.printer.seen.passed();
+        match (passed, &self.logs[..]) {
+            ([passed], _) => format!("event {passed}"),
+            (_, logs) => {
+                let events = logs
+                    .iter()
+                    .zip(passed)
+                    .map(|(log, passed)| format!("event {passed} of {log}"));
+                events.collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
     /// A stream that ended because the next event is damaged would end there again and again: asked for by itself, that
     /// event says so.
     async fn stop_at_damage(&self) -> Result<()> {
-        let next = [
-            ("after", self.printer.seen.to_string()),
-            ("limit", String::from("1")),
-        ];
-        let answer = self.client.fetch(self.client.get(EVENTS, &next, JSON));
-        match timeout(PAUSE_MAX, answer).await {
-            Ok(Err(error)) if Exit::of(&error) == Exit::Integrity => Err(error),
-            // Whatever else is wrong is what reconnecting is for.
-            Ok(_) | Err(_) => Ok(()),
+        for (log, passed) in self.logs.iter().zip(self.printer.seen.passed()) {
+            let mut next = vec![("after", passed.to_string()), ("limit", String::from("1"))];
+            if *log != LogName::default_log() {
+                next.push(("log", log.to_string()));
+            }
+            let answer = self.client.fetch(self.client.get(EVENTS, &next, JSON));
+            match timeout(PAUSE_MAX, answer).await {
+                Ok(Err(error)) if Exit::of(&error) == Exit::Integrity => return Err(error),
+                // Whatever else is wrong is what reconnecting is for.
+                Ok(_) | Err(_) => {}
+            }
         }
+        Ok(())
     }
 
     async fn connect(&self) -> Result<Result<Response, Refusal>, Failure> {
         let request = self
             .client
             .get(STREAM, &self.query, EVENT_STREAM)
-            .header(LAST_EVENT_ID, self.printer.seen);
+            .header(LAST_EVENT_ID, self.printer.seen.to_string());
         let response = request
             .send()
             .await
@@ -211,20 +251,20 @@ struct Printer {
     table: Option<Table>,
     /// Events still wanted.
     left: Option<u64>,
-    /// The last event that was printed, or behind which to begin.
-    seen: u64,
+    /// Where the last event that was printed is, or behind which to begin.
+    seen: Place,
 }
 
 impl Printer {
-    fn print(&mut self, id: u64, event: &[u8]) -> Result<()> {
-        if id <= self.seen || self.left == Some(0) {
+    fn print(&mut self, place: Place, event: &[u8]) -> Result<()> {
+        if !place.is_behind(&self.seen) || self.left == Some(0) {
             return Ok(());
         }
         match &mut self.table {
             Some(table) => self.output.line(table.row(event))?,
             None => self.output.line(event)?,
         }
-        self.seen = id;
+        self.seen = place;
         self.left = self.left.map(|left| left - 1);
         Ok(())
     }

@@ -12,11 +12,13 @@ use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use annals_api::names::{ANNALS_PRODUCER, ANNALS_SEQUENCE, IDEMPOTENCY_KEY};
 use anyhow::{Context, Result};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
 use crate::cli::TEMPLATE;
-use crate::client::{Server, runtime};
+use crate::client::{OfLog, Server, runtime};
 use crate::commands::append::input::Input;
 use crate::commands::append::mapping::{Mapping, Pointer, write_event};
 use crate::commands::append::send::Sender;
@@ -28,6 +30,9 @@ Examples:
   annals append --kind other --source me --payload '{\"n\":1}'    one event
   annals append --file events.ndjson                            one event a line
   producer | annals append                                      as they come
+  annals append --log orders --file events.ndjson               into another log
+  annals append --kind other --source me --idempotency-key order-17-paid
+                                                                stored once, however often it is sent
   annals append --wrap --kind other --source-from /eventSource --timestamp-from /@timestamp \\
                 --file cloudtrail.ndjson                        any JSON object a line becomes a payload";
 
@@ -65,6 +70,20 @@ pub(crate) struct Args {
     /// How long to go on trying when the server is too busy, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     retry_for: u64,
+    /// Store the event once, however often this is run with the same key and event; one event only
+    #[arg(long, value_name = "KEY", requires = "kind", conflicts_with_all = ["file", "wrap"])]
+    idempotency_key: Option<String>,
+    /// Whose order --sequence is in; with it, an event that this producer has stored before is not stored again
+    #[arg(
+        long, value_name = "NAME", requires = "kind", requires = "sequence",
+        conflicts_with_all = ["file", "wrap", "idempotency_key"]
+    )]
+    producer: Option<String>,
+    /// The event's place in its producer's order, N or N.M; it has to be above the one before
+    #[arg(long, value_name = "N", requires = "producer")]
+    sequence: Option<String>,
+    #[command(flatten)]
+    of: OfLog,
     #[command(flatten)]
     server: Server,
 }
@@ -72,12 +91,35 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args, settings: &Settings) -> Result<()> {
     let input = args.input()?;
-    let client = args.server.client(settings)?;
-    let sender = Sender::new(client, Duration::from_secs(args.retry_for), args.json);
+    let client = args.server.client(settings)?.of_log(args.of.log.as_ref());
+    let retry_for = Duration::from_secs(args.retry_for);
+    let sender = Sender::new(client, retry_for, args.json, args.recognised_by()?);
     runtime()?.block_on(sender.run(input))
 }
 
 impl Args {
+    /// The headers by which the log recognises the event when it is sent again.
+    fn recognised_by(&self) -> Result<HeaderMap> {
+        let given = [
+            (IDEMPOTENCY_KEY, "--idempotency-key", &self.idempotency_key),
+            (ANNALS_PRODUCER, "--producer", &self.producer),
+            (ANNALS_SEQUENCE, "--sequence", &self.sequence),
+        ];
+        let mut headers = HeaderMap::new();
+        for (name, flag, value) in given {
+            let Some(value) = value else { continue };
+            let is_visible = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
+            let header = HeaderValue::from_str(value).ok().filter(|_| is_visible);
+            let header = header.ok_or_else(|| {
+                Failure::Usage(format!(
+                    "{flag} takes visible ASCII characters without spaces, not {value:?}"
+                ))
+            })?;
+            headers.insert(HeaderName::from_static(name), header);
+        }
+        Ok(headers)
+    }
+
     fn input(&self) -> Result<Input> {
         let is_single = self.file.is_none() && self.kind.is_some() && !self.wrap;
         if is_single {

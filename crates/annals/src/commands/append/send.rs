@@ -10,7 +10,7 @@ use annals_api::names::{EVENTS, NDJSON};
 use anyhow::Result;
 use bytes::Bytes;
 use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -35,6 +35,8 @@ pub(super) struct Sender {
     client: Client,
     retry_for: Duration,
     json: bool,
+    /// By which the log recognises the event when it is sent again; none when it does not.
+    recognised_by: HeaderMap,
     tally: Tally,
 }
 
@@ -49,11 +51,12 @@ enum Stop {
 }
 
 impl Sender {
-    pub(super) fn new(client: Client, retry_for: Duration, json: bool) -> Self {
+    pub(super) fn new(client: Client, retry_for: Duration, json: bool, recognised_by: HeaderMap) -> Self {
         Self {
             client,
             retry_for,
             json,
+            recognised_by,
             tally: Tally::default(),
         }
     }
@@ -152,7 +155,12 @@ impl Sender {
         presses: &mut watch::Receiver<u32>,
         progress: &Progress,
     ) -> Result<Answer, Stop> {
-        let request = self.client.post(EVENTS).header(CONTENT_TYPE, NDJSON).body(text);
+        let request = self
+            .client
+            .post(EVENTS)
+            .header(CONTENT_TYPE, NDJSON)
+            .headers(self.recognised_by.clone())
+            .body(text);
         let posting = async {
             let response = match request.send().await {
                 Ok(response) => response,
@@ -236,10 +244,14 @@ impl Sender {
         } else {
             String::from("the event")
         };
-        let look = format!(
-            "look with `annals query --after` (before: {}) and do not send them again blindly",
-            self.before()
-        );
+        let look = if self.recognised_by.is_empty() {
+            format!(
+                "look with `annals query --after` (before: {}) and do not send them again blindly",
+                self.before()
+            )
+        } else {
+            String::from("run the same command again: what is stored is recognised and not stored twice")
+        };
         let (error, report) = match stop {
             Stop::NotStored(error) => {
                 let error = if is_lines {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use annals_api::Receipt;
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use crate::output::Output;
 
@@ -15,6 +16,14 @@ pub(super) struct Tally {
     last: Option<Receipt>,
     first_line: u64,
     last_line: u64,
+    /// The producer's position, when it shows that the event was stored before.
+    duplicate_through: Option<String>,
+}
+
+/// What is said of an event whose producer's position is in the log already.
+#[derive(Deserialize)]
+struct Duplicate {
+    duplicate_through: String,
 }
 
 impl Tally {
@@ -40,6 +49,10 @@ impl Tally {
                 lines.len()
             );
         }
+        if let Ok(duplicate) = serde_json::from_slice::<Duplicate>(first) {
+            self.duplicate_through = Some(duplicate.duplicate_through);
+            return output.map_or(Ok(()), |output| output.line(first));
+        }
         let first: Receipt =
             serde_json::from_slice(first).context("the server's receipt can not be understood")?;
         let last: Receipt =
@@ -62,6 +75,9 @@ impl Tally {
 
     /// One line about everything that is stored.
     pub(super) fn summary(&self, elapsed: Duration) -> String {
+        if let Some(through) = &self.duplicate_through {
+            return format!("stored nothing new: the log has this producer's events up to {through}");
+        }
         let Some(last) = &self.last else {
             return String::from("stored nothing: the input has no events");
         };
@@ -142,5 +158,7 @@ mod tests {
         assert_eq!(tally.stored_lines().unwrap(), "lines 1–4 (among events 7–12)");
         assert!(tally.take(&[5, 6], &receipts(13..=13), None).is_err());
         assert!(tally.take(&[5], b"", None).is_err());
+        tally.take(&[1], b"{\"duplicate_through\":\"7\"}", None).unwrap();
+        assert!(tally.summary(Duration::from_secs(1)).contains("up to 7"));
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::de::IgnoredAny;
 
 use super::Task;
-use super::verdict::{Finding, Report};
+use super::verdict::{Finding, Found, Report};
 use crate::client::Lines;
 use crate::progress::Progress;
 
@@ -55,7 +55,7 @@ pub(super) fn verify(path: &Path, task: &Task) -> Result<Report> {
     Ok(Report {
         source,
         level: task.level,
-        finding: Finding::Verdict(verdict),
+        found: Found::One(Finding::Verdict(verdict)),
         notes: Vec::new(),
     })
 }

@@ -11,6 +11,7 @@ mod verdict;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use annals_store::LogName;
 use annals_verify::{Checkpoint, Level};
 use anyhow::{Context, Result};
 
@@ -23,13 +24,15 @@ use crate::settings::Settings;
 const EXAMPLES: &str = "\
 Examples:
   annals verify                                            the data directory of `annals serve`, also while it runs
-  annals verify --data-dir /var/lib/annals                 another one
-  annals verify http://127.0.0.1:8093                      download everything and hash it here
+  annals verify --data-dir /var/lib/annals                 another one, all its logs
+  annals verify --log orders                               one log of it
+  annals verify http://127.0.0.1:8093                      download everything of the log default and hash it here
+  annals verify http://127.0.0.1:8093 --log orders         of another log
   annals verify --file export.ndjson                       an export, one event a line (- for stdin)
   annals verify --checkpoint '{\"event_id\":103,\"hash\":\"b7d1…\"}'
                                                            and that nothing up to there was cut off or rewritten";
 
-/// Prove that the log is what was sealed, or name the first event that is not.
+/// Prove that a log is what was sealed, or name the first event that is not.
 #[derive(Debug, clap::Args)]
 #[command(help_template = TEMPLATE, before_help = EXAMPLES, after_help = HELP)]
 pub(crate) struct Args {
@@ -42,7 +45,11 @@ pub(crate) struct Args {
     /// Export: one event a line, or a JSON array of them; - is stdin
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Checkpoint held elsewhere, {"event_id":N,"hash":"…"}; @FILE reads it from a file
+    /// Only this log [default: all logs of a directory, the log default of a server]
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    log: Option<LogName>,
+    /// Checkpoint held elsewhere, {"event_id":N,"hash":"…"}; @FILE reads it from a file. It is of the log default, or of the
+    /// one that --log names
     #[arg(long, value_name = "JSON")]
     checkpoint: Option<String>,
     /// Check only ids, links and hashes, not the form of each event: faster
@@ -74,9 +81,12 @@ pub(crate) fn run(args: &Args, settings: &Settings) -> Result<()> {
             let message = format!("{dir} is a directory; verify it with --data-dir {dir}");
             return Err(Failure::Usage(message).into());
         }
-        (Some(url), _) => remote::verify(&Client::new(url)?, &task)?,
+        (Some(url), _) => remote::verify(&Client::new(url)?.of_log(args.log.as_ref()), &task)?,
         (None, Some(path)) => export::verify(path, &task)?,
-        (None, None) => directory::verify(&settings.data_dir(args.data_dir.as_deref()), &task)?,
+        (None, None) => {
+            let data_dir = settings.data_dir(args.data_dir.as_deref());
+            directory::verify(&data_dir, args.log.as_ref(), &task)?
+        }
     };
     let mut output = Output::stdout();
     report.print(Style::of_answer(args.json), &mut output)?;

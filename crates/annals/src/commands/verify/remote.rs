@@ -9,8 +9,8 @@ use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 
 use super::Task;
-use super::verdict::{Finding, Report};
-use crate::client::{Client, Lines, Refusal, cause, runtime};
+use super::verdict::{Finding, Found, Report};
+use crate::client::{Client, Lines, NO_QUERY, Refusal, cause, runtime};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 
@@ -48,13 +48,13 @@ pub(super) fn verify(client: &Client, task: &Task) -> Result<Report> {
     Ok(Report {
         source: client.name().to_owned(),
         level: task.level,
-        finding,
+        found: Found::One(finding),
         notes: Vec::new(),
     })
 }
 
 async fn size(client: &Client) -> Result<u64> {
-    let response = client.fetch(client.get(STATS, &[], JSON)).await?;
+    let response = client.fetch(client.get(STATS, NO_QUERY, JSON)).await?;
     let text = response
         .bytes()
         .await

@@ -1,4 +1,5 @@
-//! The verdict as it is told: one line for people, one JSON object with stable members for programs, one exit code.
+//! The verdict as it is told: one line for people, one JSON object with stable members for programs, one exit code. Of several
+//! logs: one line and one object each, and the exit code of the worst.
 
 use std::borrow::Cow;
 
@@ -17,12 +18,23 @@ pub(super) struct Report {
     /// What was verified.
     pub(super) source: String,
     pub(super) level: Level,
-    pub(super) finding: Finding,
+    pub(super) found: Found,
     /// What is worth knowing besides, one sentence each.
     pub(super) notes: Vec<String>,
 }
 
-/// What was found.
+/// What was found, of one log or of several.
+pub(super) enum Found {
+    One(Finding),
+    Several {
+        /// Damage of the directory that is not known to have hit a certain log.
+        damage: Option<StoreDamage>,
+        /// Each log's name and what was found of it.
+        logs: Vec<(String, Finding)>,
+    },
+}
+
+/// What was found of one log.
 pub(super) enum Finding {
     /// The audit's verdict.
     Verdict(Verdict),
@@ -74,11 +86,31 @@ impl DamagedFiles {
 /// The verdict for programs. Members are only ever added.
 #[derive(Serialize)]
 struct Json<'a> {
+    #[serde(flatten)]
+    finding: JsonFinding<'a>,
+    /// `full` or `chain`.
+    level: &'static str,
+    source: &'a str,
+    notes: &'a [String],
+    /// One entry a log, when there are several; what stands above is then the worst of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logs: Vec<JsonLog<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonLog<'a> {
+    log: &'a str,
+    #[serde(flatten)]
+    finding: JsonFinding<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonFinding<'a> {
     /// `intact`, `broken` or `incomplete`.
     verdict: &'static str,
-    /// Events, from the first on, that were found intact.
+    /// Events, from the first on, that were found intact; of several logs, of all together.
     checked: u64,
-    /// The last event, when all are intact.
+    /// The last event, when all are intact; of several logs, see each.
     head: Option<Held>,
     /// The held checkpoint up to which nothing is missing or changed.
     proven_up_to: Option<Held>,
@@ -87,16 +119,12 @@ struct Json<'a> {
     reason: Option<Cow<'a, str>>,
     /// The damaged file of a data directory, when it was found before any event was read.
     damage: Option<JsonDamage>,
-    /// `full` or `chain`.
-    level: &'static str,
-    source: &'a str,
-    notes: &'a [String],
 }
 
 /// Where a data directory is damaged.
 #[derive(Serialize)]
 struct JsonDamage {
-    /// `head_record`, `journal` or `segment`.
+    /// `head_record`, `released`, `journal` or `segment`.
     place: &'static str,
     /// The file, or directory, relative to the data directory.
     file: String,
@@ -108,6 +136,7 @@ impl JsonDamage {
     fn of(damage: &StoreDamage) -> Self {
         let place = match damage.place {
             Place::HeadRecord => "head_record",
+            Place::Released => "released",
             Place::JournalDirectory | Place::JournalFile { .. } | Place::Journal { .. } => "journal",
             Place::Segment { .. } => "segment",
         };
@@ -145,47 +174,151 @@ impl Held {
 impl Report {
     /// Prints the verdict.
     pub(super) fn print(&self, style: Style, output: &mut Output) -> Result<()> {
-        match style {
-            Style::Json => output.line(serde_json::to_vec(&self.json())?),
-            Style::Human { colour } => {
-                for note in &self.notes {
-                    say(format!("annals: note: {note}"));
-                }
-                output.line(self.line(colour))?;
+        let colour = match style {
+            Style::Json => return output.line(serde_json::to_vec(&self.json())?),
+            Style::Human { colour } => colour,
+        };
+        for note in &self.notes {
+            say(format!("annals: note: {note}"));
+        }
+        match &self.found {
+            Found::One(finding) => {
+                output.line(finding.line(colour))?;
                 output.flush()?;
-                self.advise();
-                Ok(())
+                finding.advise("");
+            }
+            Found::Several { damage, logs } => {
+                for (log, finding) in logs {
+                    output.line(format!("log {log}: {}", finding.line(colour)))?;
+                }
+                if let Some(damage) = damage {
+                    output.line(format!("{}: {damage}", Paint::Red.on("broken", colour)))?;
+                }
+                output.line(summary(logs))?;
+                output.flush()?;
+                for (log, finding) in logs {
+                    finding.advise(&format!(" for log {log}"));
+                }
             }
         }
+        Ok(())
     }
 
     /// The error that ends the command, unless everything is intact.
     pub(super) fn into_result(self) -> Result<()> {
-        let source = &self.source;
-        match self.finding {
-            Finding::Verdict(Verdict::Intact { .. }) => Ok(()),
-            Finding::Verdict(Verdict::Broken {
+        let source = self.source;
+        match self.found {
+            Found::One(finding) => finding.into_result(&source),
+            Found::Several {
+                damage: Some(damage), ..
+            } => Finding::DamagedFiles(DamagedFiles::unproven(0, damage)).into_result(&source),
+            Found::Several { damage: None, logs } => {
+                // The first of those that are equally bad.
+                match logs.into_iter().min_by_key(|(_, finding)| finding.rank()) {
+                    Some((log, finding)) => finding.into_result(&format!("{source}, log {log}")),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn json(&self) -> Json<'_> {
+        let (finding, logs) = match &self.found {
+            Found::One(finding) => (finding.json(), Vec::new()),
+            Found::Several { damage, logs } => {
+                let mut of_logs = Vec::with_capacity(logs.len());
+                for (log, finding) in logs {
+                    let finding = finding.json();
+                    of_logs.push(JsonLog { log, finding });
+                }
+                let checked = of_logs.iter().map(|of_log| of_log.finding.checked).sum();
+                (of_all(damage.as_ref(), logs, checked), of_logs)
+            }
+        };
+        Json {
+            finding,
+            level: match self.level {
+                Level::Chain => "chain",
+                Level::Full => "full",
+            },
+            source: &self.source,
+            notes: &self.notes,
+            logs,
+        }
+    }
+}
+
+/// What is said of all logs together: the damage of the directory, or the worst of them.
+fn of_all<'a>(damage: Option<&StoreDamage>, logs: &'a [(String, Finding)], checked: u64) -> JsonFinding<'a> {
+    let mut all = JsonFinding::of(checked);
+    if let Some(damage) = damage {
+        all.take_damage(damage);
+        return all;
+    }
+    let by_badness = logs.iter().min_by_key(|(_, finding)| finding.rank());
+    if let Some((log, finding)) = by_badness {
+        let worst = finding.json();
+        all.verdict = worst.verdict;
+        all.reason = worst
+            .reason
+            .map(|reason| Cow::from(format!("log {log}: {reason}")));
+    }
+    all
+}
+
+/// How many logs are what.
+fn summary(logs: &[(String, Finding)]) -> String {
+    let of_rank = |wanted: u8| {
+        logs.iter()
+            .filter(|(_, finding)| finding.rank() == wanted)
+            .count()
+    };
+    let (broken, incomplete) = (of_rank(BROKEN), of_rank(INCOMPLETE));
+    match (broken, incomplete) {
+        (0, 0) => format!("{} logs, all intact", logs.len()),
+        _ => format!("{} logs: {broken} broken, {incomplete} incomplete", logs.len()),
+    }
+}
+
+/// What [`Finding::rank`] gives; what is worse is less.
+const BROKEN: u8 = 0;
+const INCOMPLETE: u8 = 1;
+const INTACT: u8 = 2;
+
+impl Finding {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Verdict(Verdict::Broken { .. }) | Self::DamagedFiles(_) | Self::DamagedStore(_) => BROKEN,
+            Self::Verdict(Verdict::Incomplete { .. }) => INCOMPLETE,
+            Self::Verdict(Verdict::Intact { .. }) => INTACT,
+        }
+    }
+
+    fn into_result(self, source: &str) -> Result<()> {
+        match self {
+            Self::Verdict(Verdict::Intact { .. }) => Ok(()),
+            Self::Verdict(Verdict::Broken {
                 at: Break { event, reason },
                 ..
             }) => Err(
                 Failure::Integrity(format!("integrity failure in {source}: event #{event}: {reason}")).into(),
             ),
-            Finding::DamagedFiles(DamagedFiles { damage, .. }) => {
+            Self::DamagedFiles(DamagedFiles { damage, .. }) => {
                 let mend = damage.mend();
                 Err(Failure::Integrity(format!("integrity failure in {source}: {damage}; {mend}")).into())
             }
-            Finding::DamagedStore(what) => {
+            Self::DamagedStore(what) => {
                 Err(Failure::Integrity(format!("integrity failure in {source}: {what}")).into())
             }
-            Finding::Verdict(Verdict::Incomplete { reason, .. }) => {
+            Self::Verdict(Verdict::Incomplete { reason, .. }) => {
                 Err(Failure::Incomplete(format!("{source} can not be verified: {reason}")).into())
             }
         }
     }
 
     fn line(&self, colour: bool) -> String {
-        match &self.finding {
-            Finding::Verdict(Verdict::Intact {
+        match self {
+            Self::Verdict(Verdict::Intact {
                 size,
                 head,
                 freshness,
@@ -206,7 +339,7 @@ impl Report {
                 };
                 format!("{}: {end}; {fresh}", Paint::Green.on("intact", colour))
             }
-            Finding::Verdict(Verdict::Broken {
+            Self::Verdict(Verdict::Broken {
                 checked,
                 at: Break { event, reason },
             }) => {
@@ -216,11 +349,11 @@ impl Report {
                     events_are(*checked)
                 )
             }
-            Finding::DamagedFiles(found) => {
+            Self::DamagedFiles(found) => {
                 format!("{}: {}", Paint::Red.on("broken", colour), found.line())
             }
-            Finding::DamagedStore(what) => format!("{}: {what}", Paint::Red.on("broken", colour)),
-            Finding::Verdict(Verdict::Incomplete { checked, reason }) => {
+            Self::DamagedStore(what) => format!("{}: {what}", Paint::Red.on("broken", colour)),
+            Self::Verdict(Verdict::Incomplete { checked, reason }) => {
                 format!(
                     "{}: {} intact, then: {reason}",
                     Paint::Red.on("incomplete", colour),
@@ -231,8 +364,8 @@ impl Report {
     }
 
     /// What to keep for the next time.
-    fn advise(&self) {
-        if let Finding::Verdict(Verdict::Intact { size, head, .. }) = &self.finding
+    fn advise(&self, of: &str) {
+        if let Self::Verdict(Verdict::Intact { size, head, .. }) = self
             && let Some(event_id) = size.last()
         {
             let checkpoint = Checkpoint {
@@ -240,29 +373,15 @@ impl Report {
                 hash: *head,
             };
             say(format!(
-                "annals: keep this elsewhere and give it as --checkpoint next time: {checkpoint}"
+                "annals: keep this elsewhere and give it as --checkpoint next time{of}: {checkpoint}"
             ));
         }
     }
 
-    fn json(&self) -> Json<'_> {
-        let mut json = Json {
-            verdict: "intact",
-            checked: 0,
-            head: None,
-            proven_up_to: None,
-            first_break_at: None,
-            reason: None,
-            damage: None,
-            level: match self.level {
-                Level::Chain => "chain",
-                Level::Full => "full",
-            },
-            source: &self.source,
-            notes: &self.notes,
-        };
-        match &self.finding {
-            Finding::Verdict(Verdict::Intact {
+    fn json(&self) -> JsonFinding<'_> {
+        let mut json = JsonFinding::of(0);
+        match self {
+            Self::Verdict(Verdict::Intact {
                 size,
                 head,
                 freshness,
@@ -271,36 +390,55 @@ impl Report {
                 json.head = head_of(*size, *head);
                 json.proven_up_to = Held::of_proof(freshness);
             }
-            Finding::Verdict(Verdict::Broken { checked, at }) => {
+            Self::Verdict(Verdict::Broken { checked, at }) => {
                 json.verdict = "broken";
                 json.checked = *checked;
                 json.first_break_at = Some(at.event.get());
                 json.reason = Some(Cow::from(&at.reason));
             }
-            Finding::DamagedFiles(found) => {
+            Self::DamagedFiles(found) => {
                 let DamagedFiles {
                     checked,
                     freshness,
                     damage,
                 } = found;
-                json.verdict = "broken";
+                json.take_damage(damage);
                 json.checked = *checked;
                 json.proven_up_to = Held::of_proof(freshness);
                 json.first_break_at = damage.event.map(EventId::get);
-                json.reason = Some(Cow::from(format!("{} ({})", damage.what, damage.place)));
-                json.damage = Some(JsonDamage::of(damage));
             }
-            Finding::DamagedStore(what) => {
+            Self::DamagedStore(what) => {
                 json.verdict = "broken";
                 json.reason = Some(Cow::from(what));
             }
-            Finding::Verdict(Verdict::Incomplete { checked, reason }) => {
+            Self::Verdict(Verdict::Incomplete { checked, reason }) => {
                 json.verdict = "incomplete";
                 json.checked = *checked;
                 json.reason = Some(Cow::from(reason));
             }
         }
         json
+    }
+}
+
+impl JsonFinding<'_> {
+    /// Intact so far.
+    fn of(checked: u64) -> Self {
+        Self {
+            verdict: "intact",
+            checked,
+            head: None,
+            proven_up_to: None,
+            first_break_at: None,
+            reason: None,
+            damage: None,
+        }
+    }
+
+    fn take_damage(&mut self, damage: &StoreDamage) {
+        self.verdict = "broken";
+        self.reason = Some(Cow::from(format!("{} ({})", damage.what, damage.place)));
+        self.damage = Some(JsonDamage::of(damage));
     }
 }
 
