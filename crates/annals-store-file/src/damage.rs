@@ -9,7 +9,7 @@ use annals_core::chain::{EventId, LogId};
 use annals_store::Damage;
 use thiserror::Error;
 
-use crate::layout::{HEAD_FILE, JOURNAL_DIR, RELEASED_FILE, journal_file_name, segment_name};
+use crate::layout::{HEAD_FILE, JOURNAL_DIR, RELEASED_FILE, index_dir, journal_file_name, segment_name};
 use crate::view;
 
 /// What is not as it was in a data directory.
@@ -44,6 +44,11 @@ pub enum Place {
         /// Bytes from the file's start.
         offset: u64,
     },
+    /// The index of a log. No event is hit, but queries would be answered wrongly.
+    Index {
+        /// The log.
+        log: LogId,
+    },
     /// A position in a segment.
     Segment {
         /// The segment's log.
@@ -63,6 +68,9 @@ impl StoreDamage {
             Place::HeadRecord => {
                 "put back the file `head` out of a backup of this very directory, or put the directory aside and restore a \
                  copy that `annals verify --checkpoint` finds intact"
+            }
+            Place::Index { .. } => {
+                "stop the server and build it again with `annals index rebuild`; find out who changed it"
             }
             Place::Released
             | Place::JournalDirectory
@@ -102,6 +110,7 @@ impl Place {
             Self::Released => RELEASED_FILE.to_owned(),
             Self::JournalDirectory => JOURNAL_DIR.to_owned(),
             Self::JournalFile { number } | Self::Journal { number, .. } => journal_file_name(*number),
+            Self::Index { log } => index_dir(*log),
             Self::Segment { log, first, .. } => segment_name(*log, *first),
         }
     }
@@ -110,7 +119,11 @@ impl Place {
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         match self {
-            Self::HeadRecord | Self::Released | Self::JournalDirectory | Self::JournalFile { .. } => None,
+            Self::HeadRecord
+            | Self::Released
+            | Self::Index { .. }
+            | Self::JournalDirectory
+            | Self::JournalFile { .. } => None,
             Self::Journal { offset, .. } | Self::Segment { offset, .. } => Some(*offset),
         }
     }

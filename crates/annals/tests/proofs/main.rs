@@ -13,6 +13,7 @@ mod harness;
 mod kill;
 mod live_verify;
 mod names;
+mod retries;
 mod strace;
 mod sync_order;
 mod tamper;

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use annals_api::names::DEFAULT_LOG;
 use annals_store::{LogName, ReadLog};
+use annals_store_file::disk::RealDisk;
 use annals_store_file::{
-    DamagedDirectory, Examined, FileLog, FileLogs, OpenError, Place, StoreDamage, examine,
+    DamagedDirectory, Examined, FileLog, FileLogs, OpenError, Place, StoreDamage, audit_index, examine,
 };
-use annals_verify::{Checkpoint, Options, Verdict, audit};
-use anyhow::Result;
+use annals_verify::{Checkpoint, Level, Options, Verdict, audit};
+use anyhow::{Context, Result};
 
 use super::Task;
 use super::verdict::{DamagedFiles, Finding, Found, Report};
@@ -31,7 +32,7 @@ pub(super) fn verify(data_dir: &Path, name: Option<&LogName>, task: &Task) -> Re
             let mut notes = inspection.notes;
             notes.extend(inspection.residue);
             let chosen = chosen(data_dir, &inspection.logs, name)?;
-            (all_of(&Audit::new(task, chosen)), notes)
+            (all_of(data_dir, &Audit::new(task, chosen)), notes)
         }
         Ok(Examined::Damaged(damaged)) => {
             let chosen = chosen(data_dir, &damaged.logs, name)?;
@@ -117,10 +118,10 @@ impl<'a> Audit<'a> {
     }
 }
 
-fn all_of(audit: &Audit<'_>) -> Found {
-    let findings = audit.verdicts().into_iter();
-    let mut logs: Vec<_> = findings
-        .map(|(log, verdict)| (log, Finding::Verdict(verdict)))
+fn all_of(data_dir: &Path, audit: &Audit<'_>) -> Found {
+    let verdicts = audit.logs.iter().zip(audit.verdicts());
+    let mut logs: Vec<_> = verdicts
+        .map(|(log, (name, verdict))| (name, with_index(data_dir, log, verdict, audit.task)))
         .collect();
     if logs.len() == 1
         && let Some((_, finding)) = logs.pop()
@@ -128,6 +129,51 @@ fn all_of(audit: &Audit<'_>) -> Found {
         return Found::One(finding);
     }
     Found::Several { damage: None, logs }
+}
+
+/// A full check of intact events also builds their index again: one that was changed hides events from queries.
+fn with_index(data_dir: &Path, log: &FileLog, verdict: Verdict, task: &Task) -> Finding {
+    let Verdict::Intact { size, freshness, .. } = &verdict else {
+        return Finding::Verdict(verdict);
+    };
+    if task.level != Level::Full {
+        return Finding::Verdict(verdict);
+    }
+    let damage = match index_damage(data_dir, log) {
+        Ok(None) => return Finding::Verdict(verdict),
+        Ok(Some(damage)) => damage,
+        Err(reason) => {
+            return Finding::Verdict(Verdict::Incomplete {
+                checked: size.0,
+                reason: format!(
+                    "the events are intact, but the index could not be compared with them: {reason}"
+                ),
+            });
+        }
+    };
+    Finding::DamagedFiles(DamagedFiles {
+        checked: size.0,
+        freshness: *freshness,
+        damage,
+    })
+}
+
+/// The first file of the log's index that is not what the events make.
+fn index_damage(data_dir: &Path, log: &FileLog) -> Result<Option<StoreDamage>> {
+    let scratch = tempfile::tempdir().context("no temporary directory can be made (see TMPDIR)")?;
+    let again = Arc::new(RealDisk::new(scratch.path()));
+    let found = audit_index(&RealDisk::new(data_dir), log, again, &|_| {})?;
+    let count = found.damaged.len();
+    Ok(found.damaged.into_iter().next().map(|first| StoreDamage {
+        event: None,
+        place: Place::Index {
+            log: log.manifest().log_id(),
+        },
+        what: format!(
+            "{count} of the index's files are damaged, the first is {}: {}",
+            first.file, first.what
+        ),
+    }))
 }
 
 /// Audits what lies before the damage.

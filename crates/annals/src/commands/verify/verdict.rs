@@ -124,7 +124,7 @@ struct JsonFinding<'a> {
 /// Where a data directory is damaged.
 #[derive(Serialize)]
 struct JsonDamage {
-    /// `head_record`, `released`, `journal` or `segment`.
+    /// `head_record`, `released`, `journal`, `segment` or `index`.
     place: &'static str,
     /// The file, or directory, relative to the data directory.
     file: String,
@@ -137,6 +137,7 @@ impl JsonDamage {
         let place = match damage.place {
             Place::HeadRecord => "head_record",
             Place::Released => "released",
+            Place::Index { .. } => "index",
             Place::JournalDirectory | Place::JournalFile { .. } | Place::Journal { .. } => "journal",
             Place::Segment { .. } => "segment",
         };

@@ -16,6 +16,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Whether the answer says that it was given before.
+    pub(crate) is_replayed: bool,
     pub(crate) body: Vec<u8>,
 }
 
@@ -38,19 +40,28 @@ impl Client {
 
     /// Asks for `path`; with a list of events, for one a line.
     pub(crate) fn get(&mut self, path: &str) -> io::Result<Answer> {
-        self.request("GET", path, "accept: application/x-ndjson, application/json", b"")
+        let accept = [("accept", "application/x-ndjson, application/json")];
+        self.request("GET", path, &accept, b"")
     }
 
     pub(crate) fn post(&mut self, path: &str, content_type: &str, body: &[u8]) -> io::Result<Answer> {
-        self.request("POST", path, &format!("content-type: {content_type}"), body)
+        self.request("POST", path, &[("content-type", content_type)], body)
     }
 
-    fn request(&mut self, method: &str, path: &str, header: &str, body: &[u8]) -> io::Result<Answer> {
-        let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{header}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        let len = body.len();
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len}\r\n").into_bytes();
+        for (name, value) in headers {
+            request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        request.extend_from_slice(b"\r\n");
         request.extend_from_slice(body);
         self.stream.get_mut().write_all(&request)?;
         self.answer()
@@ -60,7 +71,7 @@ impl Client {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| malformed(&status_line))?;
-        let mut body_len = None;
+        let (mut body_len, mut is_replayed) = (None, false);
         loop {
             let line = self.line()?.to_ascii_lowercase();
             match line.split_once(':') {
@@ -68,6 +79,7 @@ impl Client {
                 Some(("content-length", len)) => {
                     body_len = Some(len.trim().parse().map_err(io::Error::other)?);
                 }
+                Some(("idempotency-replayed", value)) => is_replayed = value.trim() == "true",
                 Some(_) => {}
             }
         }
@@ -75,7 +87,11 @@ impl Client {
             Some(len) => self.exactly(len)?,
             None => self.chunks()?,
         };
-        Ok(Answer { status, body })
+        Ok(Answer {
+            status,
+            is_replayed,
+            body,
+        })
     }
 
     fn chunks(&mut self) -> io::Result<Vec<u8>> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(crate) use files::{
     copy_dir, files_below, find_in_file, flip_bit, holds_frames, journal_names, segment_names,
 };
-pub(crate) use http::Client;
+pub(crate) use http::{Answer, Client};
 pub(crate) use ledger::{Batch, Ledger, Shape, Told, append};
 pub(crate) use server::{Ended, Launch, Server};
 pub(crate) use tracer::{Call, Point, WRITING_CALLS, calls, strace};
