@@ -139,7 +139,7 @@ impl Tail {
             match cursors.as_mut_slice() {
                 [cursor] => cursor.changed().await,
                 cursors => {
-                    drop(select_all(cursors.iter_mut().map(|cursor| Box::pin(cursor.changed()))).await)
+                    drop(select_all(cursors.iter_mut().map(|cursor| Box::pin(cursor.changed()))).await);
                 }
             }
         };

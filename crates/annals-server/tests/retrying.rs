@@ -13,6 +13,8 @@ use crate::support::{Reply, Server, eventually, ids_of, request};
 const JSON: (&str, &str) = ("content-type", "application/json");
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 fn event(source: &str) -> String {
     json!({"kind": "other", "source": source}).to_string()
 }
@@ -25,7 +27,7 @@ fn array(items: &[String]) -> String {
     format!("[{}]", items.join(","))
 }
 
-fn send(server: &Server, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+fn send(server: &Server, path: &str, headers: Headers<'_>, body: &str) -> Reply {
     request(server.addr, "POST", path, headers, body.as_bytes())
 }
 
@@ -356,7 +358,7 @@ fn mistakes_name_the_header_and_the_mend() {
     let keyed = item("a", "k");
     let long = "k".repeat(256);
     let both = [(KEY, "k"), (PRODUCER, "p"), (SEQUENCE, "1")];
-    let rows: [(&[(&str, &str)], &str, u16, &str, &str); 15] = [
+    let rows: [(Headers<'_>, &str, u16, &str, &str); 15] = [
         (&[(KEY, "")], &one, 400, KEY, "1 to 255 visible"),
         (&[(KEY, "a b")], &one, 400, KEY, "1 to 255 visible"),
         (&[(KEY, &long)], &one, 400, KEY, "1 to 255 visible"),
@@ -467,7 +469,7 @@ fn an_unknown_outcome_may_be_sent_again_with_the_same_key() {
     let keyless = array(&[item("a", "k"), event("b")]);
     let all_keys = array(&[item("a", "k"), item("b", "l")]);
     let both = array(&[event("a"), event("b")]);
-    let requests: [(&[(&str, &str)], &str, bool); 5] = [
+    let requests: [(Headers<'_>, &str, bool); 5] = [
         (&[], &both, false),
         (&[("idempotency-key", "k")], &both, true),
         (&[], &keyless, false),

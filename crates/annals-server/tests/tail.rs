@@ -159,7 +159,7 @@ async fn read(addr: SocketAddr, reader: usize, last: u64, ready: Arc<Semaphore>)
     };
     // The first event that it is to get.
     let mut expected = match manner {
-        Manner::Choosy if reader as u64 % SOURCES == 0 => SOURCES,
+        Manner::Choosy if (reader as u64).is_multiple_of(SOURCES) => SOURCES,
         Manner::Choosy => reader as u64 % SOURCES,
         _ => 1,
     };
@@ -193,13 +193,14 @@ async fn read(addr: SocketAddr, reader: usize, last: u64, ready: Arc<Semaphore>)
     Ok(())
 }
 
-fn crowd(options: Options) {
+fn crowd(tail_ring_bytes_max: usize) {
     let readers = readers();
     let last: u64 = 600;
     let server = Server::with_options(Options {
         // A heartbeat would let a reader look that nobody has woken.
         heartbeat: 100 * PATIENCE,
-        ..options
+        tail_ring_bytes_max,
+        ..Options::default()
     });
     let (addr, ready) = (server.addr, Arc::new(Semaphore::new(0)));
     let clients = tokio::runtime::Builder::new_multi_thread()
@@ -246,7 +247,7 @@ fn crowd(options: Options) {
 /// Red when: `Seats::wake` leaves a row out, or `Cursor::passed` goes on behind the head.
 #[test]
 fn each_of_a_crowd_gets_every_event_once() {
-    crowd(Options::default());
+    crowd(Options::default().tail_ring_bytes_max);
 }
 
 /// Rings of a few events: whoever is not quick reads from storage, over and over.
@@ -254,8 +255,5 @@ fn each_of_a_crowd_gets_every_event_once() {
 /// Red when: a step leaves an event out that is in storage only.
 #[test]
 fn so_it_does_when_hardly_anything_is_kept_in_memory() {
-    crowd(Options {
-        tail_ring_bytes_max: 24 * 1024,
-        ..Options::default()
-    });
+    crowd(24 * 1024);
 }

@@ -1,4 +1,5 @@
-//! The frame: one batch of one log, as it lies in a journal file and, unchanged, in a segment. Layout: docs/format.md.
+//! The frame: one batch of one log, as it lies in a journal file and, unchanged, in a segment of version 1. Layout:
+//! docs/format.md.
 //!
 //! Invariants: little-endian; a frame starts at a multiple of 8 and never spans files; the header's checksum covers the
 //! checksums of all that follows, so a header that is right vouches for the whole frame; `prev_hash` and `last_hash` are

@@ -2,8 +2,8 @@
 //!
 //! The life of an event here: its sealed batch becomes a frame behind the journal's last frame, written with its group
 //! and made durable by one sync ([`FileJournal`], the commit point); readers see it at once ([`FileLog`]). When the journal
-//! file is full, [`Maintenance`] copies the frame unchanged into a segment of its log, reads it back, re-hashes it, and only
-//! then removes the journal file. After a crash the directory is loaded and mended: complete frames are kept, what lies
+//! file is full, [`Maintenance`] packs its events into segments of their logs, in compressed [blocks](packed), reads them back,
+//! re-hashes each event, and only then removes the journal file; later it joins segments that have become many. After a crash the directory is loaded and mended: complete frames are kept, what lies
 //! behind them is moved to `quarantine/`, and damage to anything that was durable is an integrity failure.
 //!
 //! [`inspect`] reads a directory by the same loading, without its lock and without changing anything, also beside a live
@@ -16,6 +16,7 @@ mod damage;
 pub mod disk;
 mod error;
 pub mod frame;
+mod frame_reader;
 mod head;
 mod index;
 mod inspect;

@@ -23,12 +23,13 @@ use crate::damage::{Place, StoreDamage};
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::frame::{FrameFault, FrameHeader};
+use crate::frame_reader::first_damaged;
 use crate::head::{self, HeadRecord, HeadSlots};
 use crate::journal_file::{Found, JournalFile, Step, Walk};
 use crate::layout::{self, FORMAT_VERSION_1, Format, JOURNAL_DIR, Manifest, numbered};
 use crate::released::Released;
 use crate::segments::{SegmentChain, SegmentFiles};
-use crate::view::{Part, first_damaged};
+use crate::view::Part;
 
 /// What a data directory holds.
 pub(crate) enum Load {

@@ -16,12 +16,12 @@ use crate::damage::StoreDamage;
 use crate::disk::{Disk, DiskFile, give_back, read_exact_at};
 use crate::error::OpenError;
 use crate::frame::{Frame, FrameHeader, HEADER_LEN};
+use crate::frame_reader::first_damaged;
 use crate::journal_file::{FRAMES_START, JournalFile, Step};
 use crate::layout::{segment_name, segments_dir};
 use crate::packed::{SegmentFault, SegmentWriter, Written};
 use crate::released::FrameCells;
 use crate::segments::{Packed, PackedFault, SegmentFiles, broken};
-use crate::view::first_damaged;
 
 /// Journal files are packed together until each of their logs has this many bytes waiting on average: many logs would make
 /// many tiny segments otherwise.
@@ -178,7 +178,7 @@ impl Backlog {
         let Some(run) = self.runs.get(&log) else {
             return Ok(None);
         };
-        let mut frames = FrameReader {
+        let mut frames = WaitingFrames {
             backlog: self,
             bytes: Vec::new(),
         };
@@ -217,12 +217,12 @@ impl Run {
 }
 
 /// Reads waiting frames, one at a time.
-struct FrameReader<'a> {
+struct WaitingFrames<'a> {
     backlog: &'a Backlog,
     bytes: Vec<u8>,
 }
 
-impl FrameReader<'_> {
+impl WaitingFrames<'_> {
     fn file(&self, waiting: &Waiting) -> &JournalFile {
         &self.backlog.files[waiting.file as usize]
     }

@@ -1,7 +1,7 @@
-//! Segments: one log's frames, taken unchanged from a journal file, with an index behind them. Layout: docs/format.md.
+//! Segments of version 1, which are read and no longer written: one log's frames, taken unchanged from a journal file, with an
+//! index behind them. Layout: docs/format.md, "Segment version 1".
 //!
-//! Invariants: a segment is complete once it has its name (temporary file, sync, rename, sync of the directory); before
-//! that its bytes were read back, decoded and re-hashed; it never changes afterwards.
+//! Invariant: footer, start and index are checked when a segment is opened; its frames are when they are read.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use annals_core::time::Micros;
 use crate::damage::{Place, StoreDamage};
 use crate::disk::{DiskFile, read_exact_at};
 use crate::error::OpenError;
-
 use crate::layout::segment_name;
 use crate::view::Frames;
 

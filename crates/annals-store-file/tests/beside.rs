@@ -101,11 +101,12 @@ struct Joining {
 }
 
 impl Joining {
-    /// Commits and packs until some segment is gone that was there.
+    /// Commits and packs until some segments are joined.
     fn join(&self) {
-        let listed = segments(&self.disk);
         let mut opened = self.writer.lock().expect("one thread");
-        while listed.iter().all(|name| self.disk.files().contains(name)) {
+        let mut before = 0;
+        while segments(&self.disk).len() >= before {
+            before = segments(&self.disk).len();
             let head = opened.log.head();
             commit_one(&mut opened, &head).expect("commits");
             while opened.maintenance.step().expect("packs") {}
@@ -165,7 +166,7 @@ fn segments_may_be_joined_between_listing_and_opening() {
     for joins in [1, 2, 5, 9] {
         let disk = SimDisk::new();
         let mut opened = open_sim(&disk).unwrap();
-        for _ in 0..60 {
+        while segments(&disk).len() < 3 {
             let head = opened.log.head();
             commit_one(&mut opened, &head).unwrap();
             while opened.maintenance.step().unwrap() {}
@@ -176,12 +177,12 @@ fn segments_may_be_joined_between_listing_and_opening() {
             joins: Arc::new(AtomicU32::new(joins)),
         };
         let log = inspect_on(&joining).expect("no damage").log;
-        assert!(chain::audit(&*log).expect("an intact chain").events >= 60);
+        assert!(chain::audit(&*log).expect("an intact chain").events >= 20);
         joining.joins.store(joins, Ordering::Relaxed);
         let seen = chain::audit(&*inspect_on(&joining).unwrap().log).expect("an intact chain");
-        assert!(seen.events >= 60);
+        assert!(seen.events >= 20);
         joining.joins.store(joins, Ordering::Relaxed);
-        assert!(chain::audit(&*log).expect("an intact chain").events >= 60);
+        assert!(chain::audit(&*log).expect("an intact chain").events >= 20);
     }
 }
 

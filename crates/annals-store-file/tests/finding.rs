@@ -298,6 +298,11 @@ fn the_audit_of_an_index_finds_what_was_changed() {
         let renamed = disk.fork();
         let other = name.replace("-0000000000000000000", "-0000000000000000900");
         renamed.create(&other).unwrap().write_at(&sound, 0).unwrap();
+        assert_eq!(audit(&renamed).sound, names.len() as u64, "{other}");
+        let renamed = disk.fork();
+        let (stem, _) = name.rsplit_once('-').unwrap();
+        let other = format!("{stem}-0123456789abcdef.run");
+        renamed.create(&other).unwrap().write_at(&sound, 0).unwrap();
         assert_eq!(audit(&renamed).damaged.len(), 1, "{other}");
     }
 }

@@ -6,11 +6,11 @@ use annals_core::seal::seal;
 use annals_core::time::Micros;
 use annals_store::{Journal, LogBatch, LogName, ReadLog};
 use annals_store_file::{Opened, inspect_on, open};
-use annals_testkit::simdisk::{Fault, SimDisk};
+use annals_testkit::simdisk::{Fault, Loss, SimDisk};
 use annals_testkit::{chain, events};
 use tempfile::TempDir;
 
-use crate::crash::{AFTERS, restart};
+use crate::crash::{AFTERS, After, restart};
 use crate::support::{Answers, OPTIONS, audit, audit_offline, commit_one, hashes, id, open_sim};
 use crate::version_1::segments;
 
@@ -46,11 +46,10 @@ fn around_a_join() -> (SimDisk, SimDisk, Answers) {
     panic!("200 batches lead to a join")
 }
 
-/// Every mutating call of a packing with a join fails, every way; then the work goes on in the same process, or the machine goes,
-/// every way.
+/// Every mutating call of a packing with a join fails, every way; then the work goes on in the same process, or the machine
+/// goes, every way.
 ///
-/// Red when: `install` does not sync the directory, or `write` the file; `remove` comes before `install`; `follow` does not pass over
-/// covered segments; `Maintenance::pack` removes a journal file before its last log is packed.
+/// Red when: `install` does not sync the directory; `finish` does not sync the file; `follow` does not pass over covered segments.
 #[test]
 fn a_join_is_cut_off_at_every_call() {
     let (before, _, answers) = around_a_join();
@@ -81,7 +80,8 @@ fn cut_off_packing(before: &SimDisk, answers: &Answers) {
             }
             drop(opened);
             disk.heal();
-            for after in AFTERS {
+            let more = (4..10).map(|seed| After::PowerGoes(Loss::Some(seed)));
+            for after in AFTERS.into_iter().chain(more) {
                 let disk = disk.fork();
                 restart(&disk, after);
                 audit(&disk, answers).unwrap_or_else(|what| panic!("{told}, then {after:?}: {what}"));
@@ -144,7 +144,7 @@ fn what_a_join_leaves_is_removed() {
 
 /// However many there were, a log has few segments, and they hold what was sealed.
 ///
-/// Red when: `to_join` gives nothing; `View::put` leaves a part that it covers.
+/// Red when: `to_join` gives nothing.
 #[test]
 fn segments_stay_few() {
     let disk = SimDisk::new();

@@ -85,8 +85,7 @@ fn segment_of(journal: &[u8], log: [u8; 16]) -> (u64, Vec<u8>) {
     (first.first_id.get(), segment)
 }
 
-/// Red when: `SegmentFiles::open` takes every segment for a packed one; `View::put` puts a segment before older ones;
-/// `last_packed` gives packed segments that lie before one of version 1.
+/// Red when: `SegmentFiles::open` takes every segment for a packed one.
 #[test]
 fn an_old_directory_is_read_and_grows_in_the_new_format() {
     let disk = old_directory();

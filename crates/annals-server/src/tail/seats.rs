@@ -133,7 +133,7 @@ mod tests {
         );
     }
 
-    /// Red when: `wake` does not wait, or begins the rows anew at each wake.
+    /// Red when: `wake` does not wait.
     #[tokio::test(start_paused = true)]
     async fn rows_are_woken_one_after_the_other() {
         let seats = Seats::default();

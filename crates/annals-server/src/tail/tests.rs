@@ -352,7 +352,7 @@ async fn any_of_several_logs_ends_the_silence() {
 
 /// What a chunk selects, out of served events, is what the filter says of the stored bodies.
 ///
-/// Red when: `Results::of` takes another filter's result, or a filter looks at `hash` (taken out of `STAMPS` in annals-core's text.rs).
+/// Red when: `Results::of` takes another filter's result.
 #[test]
 fn a_chunk_selects_what_the_filter_says_of_the_body() {
     let mut runner = TestRunner::deterministic();
@@ -421,7 +421,7 @@ fn readers_share_what_is_written_once() {
     // Who begins later does not get what was kept for those who began earlier.
     let later = Wanted {
         from: EventId::new(50).unwrap(),
-        ..one.clone()
+        ..one
     };
     let first = messages(&select(&later)).remove(0);
     assert!(first.1.parse::<u64>().unwrap() >= 50, "{first:?}");

@@ -202,15 +202,20 @@ impl Piece {
     /// The piece that starts at `at`, where a run of `run` hex digits does.
     fn at(body: &[u8], at: usize, run: usize, known: &Known) -> Option<Self> {
         let rest = &body[at..];
+        // Cheap looks first: there are runs of hex digits in most words.
+        let byte_before = at.checked_sub(1).map(|before| body[before]);
         if run == known.id_digits.len()
+            && byte_before == Some(b':')
             && rest.starts_with(known.id_digits.as_bytes())
             && body[..at].ends_with(ID_MEMBER)
         {
             return Some(Self::Id);
         }
         match run {
-            4 if rest.starts_with(known.stamp.as_bytes()) => Some(Self::ReceivedAt),
-            8 => uuid(rest).map(Self::Uuid),
+            4 if rest.get(4) == Some(&b'-') && rest.starts_with(known.stamp.as_bytes()) => {
+                Some(Self::ReceivedAt)
+            }
+            8 if rest.get(8) == Some(&b'-') => uuid(rest).map(Self::Uuid),
             0..HEX_DIGITS_MIN => None,
             _ if rest.starts_with(&known.prev_hash) => Some(Self::PrevHash),
             _ => Some(Self::Hex(u8::try_from(run / 2).unwrap_or(u8::MAX))),

@@ -192,7 +192,7 @@ fn any_events() -> impl Strategy<Value = Vec<Event>> {
 proptest! {
     /// Any bodies whatever come back byte for byte, and the same ones make the same bytes.
     ///
-    /// Red when: `Class::Control` in `CLASSES` is only 0x00..0x0a; `HEX` writes `run` instead of `run / 2`; `finish` does not clear
+    /// Red when: `Class::Control` in `CLASSES` is only 0x00..0x0a; `stand_in` takes two hex digits too few; `finish` does not clear
     /// the streams.
     #[test]
     fn any_bodies_go_round(events in any_events()) {
@@ -534,7 +534,7 @@ fn events_before_a_damaged_block_are_given() {
 
 /// Segments that are joined hold the same events, and their small blocks have become larger ones.
 ///
-/// Red when: `block` always copies; `block` forgets to count a copied block's events.
+/// Red when: `block` always copies; `block` does not go on to the head behind a copied one.
 #[test]
 fn joined_blocks_are_filled() {
     let events = usual(1, 900);
@@ -579,7 +579,7 @@ fn joined_blocks_are_filled() {
 
 /// A body that does not have the hash that was told, and a byte that the disk changed: neither is taken for packed.
 ///
-/// Red when: `read_back` decodes only blocks that were copied; `block` does not bring a copied block's row.
+/// Red when: `read_back` decodes only blocks that were copied; `Blocks` does not look at a block's checksum.
 #[test]
 fn what_reads_otherwise_than_it_was_written_is_found() {
     let events = usual(1, 200);

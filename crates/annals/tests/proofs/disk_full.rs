@@ -106,7 +106,8 @@ fn a_full_disk_that_stops_packing_refuses_at_the_backlogs_limit() {
     let mut ledger = Ledger::default();
     let server = Launch::new(&data_dir).start();
     assert_eq!(server.stop().code(), Some(0));
-    let disk = SmallDisk::mount(&segments_dir(&data_dir), "16k");
+    // Not even an empty file: what is packed compresses well.
+    let disk = SmallDisk::mount(&segments_dir(&data_dir), "16k,nr_inodes=1");
 
     let mut server = Launch::new(&data_dir).start();
     fill_backlog(&server, "first", &mut ledger);
@@ -127,7 +128,7 @@ fn a_full_disk_that_stops_packing_refuses_at_the_backlogs_limit() {
     fill_backlog(&server, "second", &mut ledger);
     still_serves(&server, &data_dir, &mut ledger);
 
-    disk.grow("64m");
+    disk.grow("64m,nr_inodes=1000");
     takes_again(&server, "third", &mut ledger);
     eventually("the packing of what had waited", || {
         (waiting(&data_dir) == 0).then_some(())
