@@ -35,6 +35,7 @@ fn directory() -> &'static (SimDisk, usize) {
         let options = Options {
             journal_file_bytes: FILE_LEN as u64,
             backlog_files_max: 4,
+            ..Options::default()
         };
         let mut opened = open_on(Arc::new(disk.clone()), options).expect("opens");
         let log = opened.log_id();

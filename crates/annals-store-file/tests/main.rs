@@ -12,6 +12,7 @@ mod live;
 mod logs;
 mod packing;
 mod recovery;
+mod scale;
 mod support;
 mod syncs;
 mod tamper;
